@@ -1,0 +1,62 @@
+"""Machine-learning interatomic potentials with long-range physics, in JAX.
+
+A potential is a descriptor, a charge model and a sum of energy terms; recipes compose them. Units
+are Å, eV and e throughout. See `lrpot.MODELS`, `lrpot.predict` and `lrpot.fit` to start with.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lrpot.errors import InputError
+from lrpot.io import load, save
+from lrpot.models import MODELS, cent, hdnnp_2g, hdnnp_3g, hdnnp_4g
+from lrpot.neighbors import Neighbors, neighbor_list
+from lrpot.potential import Potential
+from lrpot.predict import evaluate, predict
+from lrpot.system import Prediction, System
+
+if TYPE_CHECKING:
+    from lrpot.data import read_structures
+    from lrpot.interop.ase import Calculator, from_ase
+    from lrpot.interop.jax_md import to_jax_md
+    from lrpot.training import fit
+
+# Loaded when first asked for: these bring ASE, jax-md and optax with them.
+_LAZY = {
+    "Calculator": "lrpot.interop.ase",
+    "fit": "lrpot.training",
+    "from_ase": "lrpot.interop.ase",
+    "read_structures": "lrpot.data",
+    "to_jax_md": "lrpot.interop.jax_md",
+}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MODELS",
+    "Calculator",
+    "InputError",
+    "Neighbors",
+    "Potential",
+    "Prediction",
+    "System",
+    "cent",
+    "evaluate",
+    "fit",
+    "from_ase",
+    "hdnnp_2g",
+    "hdnnp_3g",
+    "hdnnp_4g",
+    "load",
+    "neighbor_list",
+    "predict",
+    "read_structures",
+    "save",
+    "to_jax_md",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'lrpot' has no attribute {name!r}")

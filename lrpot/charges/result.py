@@ -1,0 +1,28 @@
+"""What a charge model returns."""
+
+import equinox as eqx
+from jaxtyping import Array, Bool, Float
+
+
+class Charges(eqx.Module):
+    """Charges of one system and what belongs to them.
+
+    Attributes:
+        charges: In e; they sum to the total charge of the system, and padding atoms carry 0.
+        phi: Electrostatic potential of all charges at the atoms, the interaction of a Gaussian
+            charge with itself included, in eV/e.
+        widths: Standard deviations of the Gaussian charges, in Å; `None` for point charges.
+        electronegativity: χ, in eV/e; `None` unless the charges were equilibrated.
+        hardness: J, in eV/e²; likewise.
+        multiplier: Lagrange multiplier of the total charge, −dE/dQ of the equilibration energy,
+            in eV/e; likewise.
+        converged: False when the charges could not be determined.
+    """
+
+    charges: Float[Array, " atoms"]
+    phi: Float[Array, " atoms"]
+    widths: Float[Array, " atoms"] | None
+    electronegativity: Float[Array, " atoms"] | None
+    hardness: Float[Array, " atoms"] | None
+    multiplier: Float[Array, ""] | None
+    converged: Bool[Array, ""]

@@ -1,0 +1,92 @@
+"""The one door of geometry: from positions and a neighbour list to vectors between atoms."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from lrpot.neighbors import Neighbors
+from lrpot.system import System
+
+FAR = 1.0e4
+"""Distance, in Å, at which empty slots appear: beyond every cutoff, so they need no masks."""
+
+
+class Environment(eqx.Module):
+    """What every atom sees around it.
+
+    Attributes:
+        vectors: r_j − r_i from the centre to each neighbour, in Å. Empty slots hold a constant
+            vector of length `FAR`, so that they drop out of everything with a cutoff.
+        index: Index of the neighbour; `n_atoms` for empty slots.
+        centers: Atomic numbers of the centres, 0 for padding atoms.
+        neighbors: Atomic numbers of the neighbours, 0 for empty slots.
+        waves: Wave vectors of the reciprocal sum, see `lrpot.neighbors.Neighbors`.
+    """
+
+    vectors: Float[Array, "atoms neighbors 3"]
+    index: Int[Array, "atoms neighbors"]
+    centers: Int[Array, " atoms"]
+    neighbors: Int[Array, "atoms neighbors"]
+    waves: Int[Array, "waves 3"] | None
+
+    @property
+    def distances(self) -> Float[Array, "atoms neighbors"]:
+        """|r_j − r_i|, in Å."""
+        return jnp.linalg.norm(self.vectors, axis=-1)
+
+
+def of_neighbors(
+    values: Float[Array, " atoms"] | Int[Array, " atoms"], index: Int[Array, "atoms neighbors"]
+) -> Float[Array, "atoms neighbors"] | Int[Array, "atoms neighbors"]:
+    """Values of atoms looked up for every neighbour, 0 for empty slots."""
+    return values.at[index].get(mode="fill", fill_value=0)
+
+
+def environment_from_shifts(system: System, neighbors: Neighbors) -> Environment:
+    """Vectors from whole lattice shifts: any cell, also one smaller than the cutoff."""
+    others = system.positions.at[neighbors.index].get(mode="fill", fill_value=0)
+    vectors = others - system.positions[:, None, :]
+    if system.cell is not None and neighbors.shifts is not None:
+        vectors = vectors + neighbors.shifts.astype(vectors.dtype) @ system.cell
+    return _environment(vectors, system.numbers, neighbors.index, neighbors.waves)
+
+
+def environment_from_displacement(
+    displacement: Callable[..., Array],
+    coordinates: Float[Array, "atoms 3"],
+    numbers: Int[Array, " atoms"],
+    index: Int[Array, "atoms neighbors"],
+    *,
+    waves: Int[Array, "waves 3"] | None = None,
+    **kwargs: Array,
+) -> Environment:
+    """Vectors from a jax-md displacement function, which sees the nearest image only.
+
+    Args:
+        displacement: `displacement(R_a, R_b, **kwargs)` returning R_a − R_b in real space.
+        coordinates: What the displacement function takes: real or fractional coordinates.
+        numbers: Atomic numbers.
+        index: Dense neighbour list; `n_atoms` marks empty slots.
+        waves: Wave vectors of the reciprocal sum.
+        **kwargs: Passed to the displacement function (`box`, `perturbation`).
+    """
+    others = coordinates[jnp.minimum(index, coordinates.shape[0] - 1)]
+    row = jax.vmap(lambda other, center: displacement(other, center, **kwargs), (0, None))
+    vectors = jax.vmap(row)(others, coordinates)
+    return _environment(vectors, numbers, index, waves)
+
+
+def _environment(vectors: Array, numbers: Array, index: Array, waves: Array | None) -> Environment:
+    filled = index < numbers.shape[0]
+    # Replacing the vector, and not what is computed from it, keeps gradients of empty slots at 0.
+    nowhere = jnp.asarray([FAR, 0.0, 0.0], dtype=vectors.dtype)
+    return Environment(
+        vectors=jnp.where(filled[:, :, None], vectors, nowhere[None, None, :]),
+        index=index,
+        centers=numbers,
+        neighbors=of_neighbors(numbers, index),
+        waves=waves,
+    )

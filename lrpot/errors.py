@@ -1,0 +1,16 @@
+"""What is raised when the input is wrong, and the nearest right name."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input that cannot be used: says what is wrong, what was found and what to do."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known name, and all of them."""
+    known = sorted(known)
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean `{nearest[0]}`? " if nearest else ""
+    return f"{hint}Known: {', '.join(f'`{one}`' for one in known)}."

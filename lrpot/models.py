@@ -1,0 +1,231 @@
+"""Recipes: published kinds of potential, each a few lines of composition."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from lrpot.charges import Equilibration, LocalCharges
+from lrpot.charges.local import Neutralisation
+from lrpot.descriptors import ACSF, default_acsf, identity_scaling
+from lrpot.electrostatics import DirectSum, Screening
+from lrpot.elements import COVALENT_RADII, SYMBOLS, element_numbers
+from lrpot.errors import InputError, suggestion
+from lrpot.networks import element_networks
+from lrpot.potential import Potential, Recipe
+from lrpot.terms import Coulomb, Offsets, ShortRange, SiteEnergy
+
+Elements = tuple[int | str, ...]
+Widths = Literal["covalent", "point"] | Mapping[str, float]
+
+
+def hdnnp_2g(
+    elements: Elements,
+    *,
+    cutoff: float = 6.0,
+    hidden: tuple[int, ...] = (15, 15),
+    activation: str = "tanh",
+    descriptor: ACSF | None = None,
+    key: PRNGKeyArray,
+) -> Potential:
+    """Second generation: energies of local surroundings and nothing else [behler:07].
+
+    Args:
+        elements: Symbols or atomic numbers.
+        cutoff: Range of the default descriptor, in Å.
+        hidden: Widths of the hidden layers.
+        activation: A name of `lrpot.networks.ACTIVATIONS`.
+        descriptor: Used instead of `default_acsf(elements, cutoff=cutoff)`.
+        key: Random key of the first weights.
+    """
+    numbers, descriptor = _start(elements, cutoff, descriptor)
+    networks = element_networks(
+        numbers, descriptor.n_features, hidden, activation=activation, key=key
+    )
+    terms = {"offsets": _no_offsets(numbers), "short_range": ShortRange(networks, jnp.ones(()))}
+    return Potential(numbers, descriptor, None, terms, "hdnnp_2g")
+
+
+def hdnnp_3g(
+    elements: Elements,
+    *,
+    cutoff: float = 6.0,
+    hidden: tuple[int, ...] = (15, 15),
+    activation: str = "tanh",
+    descriptor: ACSF | None = None,
+    neutralisation: Neutralisation = "uniform",
+    widths: Widths = "point",
+    screening: tuple[float, float] | None = None,
+    accuracy: float = 1e-6,
+    key: PRNGKeyArray,
+) -> Potential:
+    """Third generation: local energies and the Coulomb energy of local charges [morawietz:12].
+
+    Args:
+        elements, cutoff, hidden, activation, descriptor, key: As in `hdnnp_2g`.
+        neutralisation: How charges are brought to the total charge, see
+            `lrpot.charges.LocalCharges`.
+        widths: `covalent` radii, `point` charges, or the width of each element in Å.
+        screening: Radii (inner, outer), in Å, between which the Coulomb energy of a pair is
+            switched on; by default from 0.3 cutoff to the cutoff.
+        accuracy: Relative force error of the Ewald sum in periodic systems.
+    """
+    numbers, descriptor = _start(elements, cutoff, descriptor)
+    keys = jax.random.split(key)
+    shape = (numbers, descriptor.n_features, hidden)
+    outputs = 2 if neutralisation == "weighted" else 1
+    charge_model = LocalCharges(
+        element_networks(*shape, n_outputs=outputs, activation=activation, key=keys[0]),
+        _radii(numbers, widths),
+        DirectSum(descriptor.cutoff, accuracy),
+        neutralisation,
+    )
+    networks = element_networks(*shape, activation=activation, key=keys[1])
+    terms = {
+        "offsets": _no_offsets(numbers),
+        "short_range": ShortRange(networks, jnp.ones(())),
+        "coulomb": Coulomb(_screening(screening, descriptor)),
+    }
+    return Potential(numbers, descriptor, charge_model, terms, "hdnnp_3g")
+
+
+def hdnnp_4g(
+    elements: Elements,
+    *,
+    cutoff: float = 6.0,
+    hidden: tuple[int, ...] = (15, 15),
+    activation: str = "tanh",
+    descriptor: ACSF | None = None,
+    widths: Widths = "covalent",
+    hardness: float | Mapping[str, float] = 10.0,
+    screening: tuple[float, float] | None = None,
+    accuracy: float = 1e-6,
+    key: PRNGKeyArray,
+) -> Potential:
+    """Fourth generation: charges equilibrate over the whole system [ko:21].
+
+    The energy is the screened Coulomb energy of the charges, without their electronegativity
+    and hardness terms, and that of networks which see each atom's surroundings and charge.
+
+    Args:
+        elements, cutoff, hidden, activation, descriptor, key: As in `hdnnp_2g`.
+        widths: `covalent` radii or the Gaussian width of each element in Å.
+        hardness: First hardness, in eV/e², one for all or by symbol; it is trained.
+        screening, accuracy: As in `hdnnp_3g`.
+    """
+    numbers, descriptor = _start(elements, cutoff, descriptor)
+    keys = jax.random.split(key)
+    n_features = descriptor.n_features
+    charge_model = Equilibration(
+        element_networks(numbers, n_features, hidden, activation=activation, key=keys[0]),
+        _hardness_root(numbers, hardness),
+        _radii(numbers, widths),
+        DirectSum(descriptor.cutoff, accuracy),
+    )
+    networks = element_networks(numbers, n_features + 1, hidden, activation=activation, key=keys[1])
+    terms = {
+        "offsets": _no_offsets(numbers),
+        "short_range": ShortRange(networks, jnp.ones(()), identity_scaling(numbers, 1)),
+        "coulomb": Coulomb(_screening(screening, descriptor)),
+    }
+    return Potential(numbers, descriptor, charge_model, terms, "hdnnp_4g")
+
+
+def cent(
+    elements: Elements,
+    *,
+    cutoff: float = 6.0,
+    hidden: tuple[int, ...] = (15, 15),
+    activation: str = "tanh",
+    descriptor: ACSF | None = None,
+    widths: Widths = "covalent",
+    hardness: float | Mapping[str, float] = 10.0,
+    accuracy: float = 1e-6,
+    key: PRNGKeyArray,
+) -> Potential:
+    """CENT: the energy is the one that the charges minimise [ghasemi:15].
+
+    All that is learnt are the electronegativities, from energies (and charges when there are
+    any). The energy is stationary in the charges, so that dE/dQ is minus the multiplier.
+
+    Args:
+        elements, cutoff, hidden, activation, descriptor, key: As in `hdnnp_2g`.
+        widths, hardness, accuracy: As in `hdnnp_4g`.
+    """
+    numbers, descriptor = _start(elements, cutoff, descriptor)
+    charge_model = Equilibration(
+        element_networks(numbers, descriptor.n_features, hidden, activation=activation, key=key),
+        _hardness_root(numbers, hardness),
+        _radii(numbers, widths),
+        DirectSum(descriptor.cutoff, accuracy),
+    )
+    terms = {
+        "offsets": _no_offsets(numbers),
+        "site": SiteEnergy(),
+        "coulomb": Coulomb(self_energy=True),
+    }
+    return Potential(numbers, descriptor, charge_model, terms, "cent")
+
+
+MODELS: dict[str, Recipe] = {
+    "hdnnp_2g": hdnnp_2g,
+    "hdnnp_3g": hdnnp_3g,
+    "hdnnp_4g": hdnnp_4g,
+    "cent": cent,
+}
+"""Every recipe by name. Contract tests run over this dictionary."""
+
+
+def _start(
+    elements: Elements, cutoff: float, descriptor: ACSF | None
+) -> tuple[tuple[int, ...], ACSF]:
+    numbers = element_numbers(elements)
+    descriptor = default_acsf(numbers, cutoff=cutoff) if descriptor is None else descriptor
+    if descriptor.scaling.elements != numbers:
+        raise InputError(
+            f"The descriptor is made for the elements {descriptor.scaling.elements}, the potential "
+            f"for {numbers}."
+        )
+    return numbers, descriptor
+
+
+def _no_offsets(numbers: tuple[int, ...]) -> Offsets:
+    return Offsets(numbers, jnp.zeros(len(numbers)))
+
+
+def _screening(radii: tuple[float, float] | None, descriptor: ACSF) -> Screening:
+    inner, outer = (0.3 * descriptor.cutoff, descriptor.cutoff) if radii is None else radii
+    return Screening(inner, outer)
+
+
+def _radii(numbers: tuple[int, ...], widths: Widths) -> jax.Array | None:
+    if widths == "point":
+        return None
+    if widths == "covalent":
+        return jnp.asarray([COVALENT_RADII[number] for number in numbers])
+    return jnp.asarray(_per_element(numbers, widths, "widths"))
+
+
+def _hardness_root(numbers: tuple[int, ...], hardness: float | Mapping[str, float]) -> jax.Array:
+    return jnp.sqrt(jnp.asarray(_per_element(numbers, hardness, "hardness")))
+
+
+def _per_element(
+    numbers: tuple[int, ...], values: float | Mapping[str, float] | str, name: str
+) -> list[float]:
+    if isinstance(values, str):
+        raise InputError(
+            f"Unknown `{name}` {values!r}. {suggestion(values, ('covalent', 'point'))}"
+        )
+    if not isinstance(values, Mapping):
+        values = {SYMBOLS[number]: float(values) for number in numbers}
+    missing = [SYMBOLS[number] for number in numbers if SYMBOLS[number] not in values]
+    if missing:
+        raise InputError(f"`{name}` lacks {', '.join(missing)}; it has {sorted(values)}.")
+    chosen = [float(values[SYMBOLS[number]]) for number in numbers]
+    if not all(np.isfinite(chosen)) or min(chosen) <= 0:
+        raise InputError(f"`{name}` must be positive, got {dict(values)}.")
+    return chosen

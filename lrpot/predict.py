@@ -1,0 +1,126 @@
+"""Energy, forces, stress, charges and dipole from one call, by differentiation."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from lrpot.environment import environment_from_shifts
+from lrpot.errors import InputError
+from lrpot.neighbors import Neighbors
+from lrpot.potential import Potential
+from lrpot.system import Prediction, System
+
+
+def evaluate(
+    potential: Potential,
+    system: System,
+    neighbors: Neighbors,
+    *,
+    forces: bool = True,
+    stress: bool = True,
+) -> Prediction:
+    """Everything a potential says about one system; pure, for use under `jit` and `vmap`.
+
+    Forces are the exact negative gradient of the energy, the response of the charges to the
+    positions included. Flags of the result say whether it can be trusted, see `Prediction`.
+
+    Args:
+        potential: The potential.
+        system: One system, padded or not.
+        neighbors: Its neighbour list, from `potential.neighbors`.
+        forces: Whether to compute forces.
+        stress: Whether to compute the stress of a periodic system.
+    """
+
+    def energy(positions: Array, strain: Array):
+        moved = System(
+            positions, system.numbers, cell=system.cell, total_charge=system.total_charge
+        ).strained(strain)
+        energies, charges = potential(moved, environment_from_shifts(moved, neighbors))
+        return energies.sum(), (energies, charges)
+
+    stress = stress and system.cell is not None
+    no_strain = jnp.zeros((3, 3), dtype=system.positions.dtype)
+    argnums = tuple(number for number, wanted in enumerate((forces, stress)) if wanted)
+    if argnums:
+        (total, (energies, charges)), gradients = jax.value_and_grad(energy, argnums, has_aux=True)(
+            system.positions, no_strain
+        )
+    else:
+        (total, (energies, charges)), gradients = energy(system.positions, no_strain), ()
+    by_argument = dict(zip(argnums, gradients, strict=True))
+    virial = by_argument.get(1)
+    return Prediction(
+        energy=total,
+        energies=energies,
+        forces=-by_argument[0] if forces else None,
+        stress=None
+        if virial is None or system.cell is None
+        else (virial + virial.T) / (2 * jnp.abs(jnp.linalg.det(system.cell))),
+        charges=None if charges is None else charges.charges,
+        dipole=None if charges is None else charges.charges @ system.positions,
+        electronegativity=None if charges is None else charges.electronegativity,
+        converged=jnp.asarray(True) if charges is None else charges.converged,
+        overflow=neighbors.overflow,
+    )
+
+
+_compiled = eqx.filter_jit(evaluate)
+
+
+def predict(
+    potential: Potential,
+    system: System,
+    neighbors: Neighbors | None = None,
+    *,
+    forces: bool = True,
+    stress: bool = True,
+) -> Prediction:
+    """Energy, forces, stress, charges and dipole of one system.
+
+    Compiles on the first call for a number of atoms and neighbour slots, and checks the result.
+    Inside compiled code call `evaluate` instead.
+
+    Args:
+        potential: The potential.
+        system: One system.
+        neighbors: Its neighbour list; built when not given.
+        forces: Whether to compute forces.
+        stress: Whether to compute the stress of a periodic system.
+
+    Raises:
+        InputError: If an element is unknown to the potential, atoms overlap, the neighbour list
+            has overflowed or the charges could not be determined.
+
+    Example:
+        >>> import lrpot
+        >>> potential = lrpot.hdnnp_4g(("H", "O"), hidden=(4,), key=jax.random.key(0))
+        >>> hydroxide = System([[0, 0, 0], [0.97, 0, 0]], [8, 1], total_charge=-1.0)
+        >>> prediction = predict(potential, hydroxide)
+        >>> bool(jnp.allclose(prediction.charges.sum(), -1.0))  # charge is conserved
+        True
+        >>> bool(jnp.allclose(prediction.forces.sum(axis=0), 0.0, atol=1e-4))  # so is momentum
+        True
+    """
+    if neighbors is None:
+        neighbors = potential.neighbors(system)
+    prediction = _compiled(potential, system, neighbors, forces=forces, stress=stress)
+    check_prediction(prediction)
+    return prediction
+
+
+def check_prediction(prediction: Prediction) -> None:
+    """Raise `InputError` if a flag of the prediction says that it is meaningless."""
+    if bool(prediction.overflow):
+        raise InputError(
+            "The neighbour list overflowed: an atom has more neighbours than the list has slots, "
+            "so energy and forces would be wrong. Build the list again with a larger `capacity`, "
+            "or leave `capacity` out."
+        )
+    if not bool(prediction.converged):
+        raise InputError(
+            "The charges could not be determined: the equilibration matrix is not positive "
+            "definite or holds NaN. Look for overlapping atoms, point charges without hardness, "
+            "or parameters that are not finite."
+        )

@@ -1,0 +1,115 @@
+"""Energy terms: each gives one energy per atom, and a potential is their sum."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lrpot.charges.result import Charges
+from lrpot.descriptors.scaling import Scaling, element_index
+from lrpot.electrostatics import Screening, self_potential
+from lrpot.environment import Environment
+from lrpot.errors import InputError
+from lrpot.networks import ElementNetworks
+from lrpot.system import System
+from lrpot.units import KE
+
+
+class ShortRange(eqx.Module):
+    """Energy of element networks that see the surroundings, and in 4G the charge, of each atom.
+
+    Attributes:
+        networks: One output per atom.
+        scale: What an output of 1 is worth, in eV.
+        charge_scaling: Scaling of the charge as one more, the last, input; `None` when the
+            networks do not see charges.
+    """
+
+    networks: ElementNetworks
+    scale: Float[Array, ""]
+    charge_scaling: Scaling | None = None
+
+    frozen: ClassVar[tuple[str, ...]] = ("scale",)
+
+    def __call__(
+        self,
+        system: System,
+        environment: Environment,
+        features: Float[Array, "atoms features"],
+        charges: Charges | None,
+    ) -> Float[Array, " atoms"]:
+        if self.charge_scaling is not None and charges is not None:
+            seen = self.charge_scaling(charges.charges[:, None], system.numbers)
+            features = jnp.concatenate([features, seen], axis=-1)
+        return self.scale * self.networks(features, system.numbers)[:, 0]
+
+
+class Coulomb(eqx.Module):
+    """Electrostatic energy of the charges, ½ qᵀφ.
+
+    Attributes:
+        screening: Takes the energy of close pairs away; `None` for none.
+        self_energy: Whether the energy of each Gaussian charge with itself counts. It belongs
+            to the energy that CENT minimises, not to the electrostatic energy of 4G.
+    """
+
+    screening: Screening | None = None
+    self_energy: bool = eqx.field(static=True, default=False)
+
+    def __call__(
+        self,
+        system: System,
+        environment: Environment,
+        features: Float[Array, "atoms features"],
+        charges: Charges,
+    ) -> Float[Array, " atoms"]:
+        energies = 0.5 * charges.charges * charges.phi
+        if charges.widths is not None and not self.self_energy:
+            energies -= 0.5 * KE * self_potential(charges.widths) * charges.charges**2
+        if self.screening is not None:
+            energies += self.screening.energies(charges.charges, charges.widths, environment)
+        return energies
+
+
+class SiteEnergy(eqx.Module):
+    """Energy χ q + ½ J q² of charging each atom, the other half of the CENT energy."""
+
+    def __call__(
+        self,
+        system: System,
+        environment: Environment,
+        features: Float[Array, "atoms features"],
+        charges: Charges,
+    ) -> Float[Array, " atoms"]:
+        chi, hardness = charges.electronegativity, charges.hardness
+        if chi is None or hardness is None:
+            raise InputError("A site energy needs equilibrated charges, not local ones.")
+        return (chi + 0.5 * hardness * charges.charges) * charges.charges
+
+
+class Offsets(eqx.Module):
+    """A constant energy per element, such as that of the free atom.
+
+    Attributes:
+        elements: Atomic numbers.
+        energies: In eV.
+    """
+
+    elements: tuple[int, ...] = eqx.field(static=True)
+    energies: Float[Array, " elements"]
+
+    frozen: ClassVar[tuple[str, ...]] = ("energies",)
+
+    def __call__(
+        self,
+        system: System,
+        environment: Environment,
+        features: Float[Array, "atoms features"],
+        charges: Charges | None,
+    ) -> Float[Array, " atoms"]:
+        offsets = self.energies[element_index(system.numbers, self.elements)]
+        return jnp.where(system.real, offsets, 0.0)
+
+
+Term = ShortRange | Coulomb | SiteEnergy | Offsets
