@@ -137,7 +137,7 @@ def _describe(node: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
         parts = {name: _describe(getattr(node, name), f"{path}.{name}", arrays) for name in fields}
         return {"class": name, "fields": parts}
     if isinstance(node, jax.Array | np.ndarray):
-        arrays[path.lstrip(".")] = np.ascontiguousarray(node)
+        arrays[path.lstrip(".")] = np.array(node, order="C")
         return {"array": [list(node.shape), str(node.dtype)]}
     if isinstance(node, dict):
         return {"dict": {key: _describe(one, f"{path}.{key}", arrays) for key, one in node.items()}}
