@@ -1,0 +1,16 @@
+"""Reference data: reading, checking, batching."""
+
+from lrpot.data.batching import Batch, make_batches, pad_neighbors, pad_system
+from lrpot.data.structures import LABELS, Keys, Structure, read_structures, system_from_atoms
+
+__all__ = [
+    "LABELS",
+    "Batch",
+    "Keys",
+    "Structure",
+    "make_batches",
+    "pad_neighbors",
+    "pad_system",
+    "read_structures",
+    "system_from_atoms",
+]

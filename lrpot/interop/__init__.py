@@ -1,0 +1,1 @@
+"""Adapters to other programs; each is imported only when asked for."""

@@ -1,0 +1,34 @@
+"""Training on reference data."""
+
+from lrpot.training.calibrate import calibrate, energy_offsets, keep_descriptors
+from lrpot.training.fit import Fit, fit
+from lrpot.training.loss import loss, predict_batch, squared_errors
+from lrpot.training.metrics import Errors, Evaluation, evaluate_structures
+from lrpot.training.stages import (
+    Stage,
+    Weights,
+    charge_stage,
+    default_stages,
+    energy_stage,
+    joint_stage,
+)
+
+__all__ = [
+    "Errors",
+    "Evaluation",
+    "Fit",
+    "Stage",
+    "Weights",
+    "calibrate",
+    "charge_stage",
+    "default_stages",
+    "energy_offsets",
+    "energy_stage",
+    "evaluate_structures",
+    "fit",
+    "joint_stage",
+    "keep_descriptors",
+    "loss",
+    "predict_batch",
+    "squared_errors",
+]

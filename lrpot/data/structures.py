@@ -1,0 +1,168 @@
+"""Reference structures with their labels, read from files and checked."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrpot.errors import InputError, suggestion
+from lrpot.system import System
+
+LABELS = ("energy", "forces", "stress", "charges", "dipole")
+"""What a structure can be labelled with, and a potential trained on."""
+
+CHARGE_TOLERANCE = 0.01
+"""Largest allowed difference, in e, between the sum of reference charges and the total charge."""
+
+_SYNONYMS = {"charges": ("charge",), "total_charge": ("charge",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """Names under which a file keeps the labels and the total charge of each structure."""
+
+    energy: str = "energy"
+    forces: str = "forces"
+    stress: str = "stress"
+    charges: str = "charges"
+    dipole: str = "dipole"
+    total_charge: str = "total_charge"
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """One structure with whatever reference values it has.
+
+    Attributes:
+        system: Positions, elements, cell and total charge.
+        energy: Total energy, in eV.
+        forces: [atoms, 3], in eV/Å.
+        stress: [3, 3], in eV/Å³, ASE's sign.
+        charges: [atoms], in e.
+        dipole: [3], in e Å, about the origin of the coordinates.
+        name: Where it comes from, for messages.
+    """
+
+    system: System
+    energy: np.ndarray | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    charges: np.ndarray | None = None
+    dipole: np.ndarray | None = None
+    name: str = "structure"
+
+    def __post_init__(self):
+        n_atoms = self.system.n_atoms
+        shapes = dict(
+            energy=(), forces=(n_atoms, 3), stress=(3, 3), charges=(n_atoms,), dipole=(3,)
+        )
+        for label in LABELS:
+            value = getattr(self, label)
+            if value is None:
+                continue
+            if value.shape != shapes[label]:
+                raise InputError(
+                    f"{self.name}: `{label}` must have shape {shapes[label]}, got {value.shape}."
+                )
+            if not np.isfinite(value).all():
+                raise InputError(f"{self.name}: `{label}` is not finite. Leave the structure out.")
+        if self.stress is not None and self.system.cell is None:
+            raise InputError(f"{self.name}: it has a stress but no cell.")
+
+
+def read_structures(
+    path: str | Path,
+    *,
+    keys: Keys | None = None,
+    require: Sequence[str] = (),
+    charge_tolerance: float = CHARGE_TOLERANCE,
+) -> list[Structure]:
+    """Read extended XYZ, or any other format of ASE that keeps labels, and check everything.
+
+    Energies are expected in eV, lengths in Å, charges in e. A structure without a total charge
+    is neutral; one with a cell must be periodic in all three directions.
+
+    Args:
+        path: The file.
+        keys: Names of the labels in the file.
+        require: Labels that every structure must have, such as ("energy", "forces").
+        charge_tolerance: How far reference charges may be from summing to the total charge.
+
+    Raises:
+        InputError: If the file cannot be read, a required label is missing (the names that were
+            found are listed), or values contradict each other; the structure is named.
+    """
+    import ase.io  # takes a second, and only files need it
+
+    try:
+        frames = ase.io.read(path, ":")
+    except FileNotFoundError:
+        raise InputError(f"There is no data file {path}.") from None
+    except Exception as error:
+        raise InputError(f"ASE cannot read {path}: {type(error).__name__}: {error}") from error
+    if not frames:
+        raise InputError(f"{path} holds no structures.")
+    for label in require:
+        if label not in LABELS:
+            raise InputError(f"Unknown label `{label}`. {suggestion(label, LABELS)}")
+    return [
+        _structure(atoms, f"{path}, structure {number}", keys or Keys(), require, charge_tolerance)
+        for number, atoms in enumerate(frames)
+    ]
+
+
+def system_from_atoms(atoms: Any, total_charge: float, name: str = "The structure") -> System:
+    """A `System` from `ase.Atoms`, periodic in all three directions or in none."""
+    if atoms.pbc.any() and not atoms.pbc.all():
+        raise InputError(
+            f"{name} is periodic in some directions only (pbc={atoms.pbc.tolist()}). Make it "
+            "periodic in all three, with enough vacuum in the others, or in none."
+        )
+    cell = np.asarray(atoms.cell) if atoms.pbc.all() else None
+    try:
+        return System(atoms.positions, atoms.numbers, cell=cell, total_charge=total_charge)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _structure(
+    atoms: Any, name: str, keys: Keys, require: Sequence[str], charge_tolerance: float
+) -> Structure:
+    results = atoms.calc.results if atoms.calc is not None else {}
+    found = {**atoms.arrays, **atoms.info, **results}
+    found = {key: value for key, value in found.items() if key not in ("positions", "numbers")}
+    values = {label: _look_up(found, label, getattr(keys, label)) for label in LABELS}
+    for label in require:
+        if values[label] is None:
+            key = getattr(keys, label)
+            raise InputError(
+                f"{name} has no {label}: there is no `{key}`. {suggestion(key, found)} Name the "
+                f"right one with `Keys({label}=...)`, or do not train on {label}."
+            )
+    charge = _look_up(found, "total_charge", keys.total_charge)
+    total_charge = 0.0 if charge is None else float(charge)
+    system = system_from_atoms(atoms, total_charge, name)
+    charges, stress = values["charges"], values["stress"]
+    if charges is not None and abs(charges.sum() - total_charge) > charge_tolerance:
+        raise InputError(
+            f"{name}: its charges sum to {charges.sum():.4f} e but its total charge is "
+            f"{total_charge:g} e (tolerance {charge_tolerance} e). Check "
+            f"`{keys.total_charge}`, or raise `charge_tolerance`."
+        )
+    if stress is not None and stress.shape == (6,):
+        xx, yy, zz, yz, xz, xy = stress
+        values["stress"] = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    return Structure(system, **values, name=name)
+
+
+def _look_up(found: Mapping[str, Any], label: str, key: str) -> np.ndarray | None:
+    names = (key, *_SYNONYMS.get(label, ())) if key == getattr(Keys(), label) else (key,)
+    for name in names:
+        if name in found:
+            try:
+                return np.asarray(found[name], dtype=float)
+            except (TypeError, ValueError):
+                raise InputError(f"`{name}` is not numeric: {found[name]!r}.") from None
+    return None

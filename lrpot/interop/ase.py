@@ -1,0 +1,158 @@
+"""ASE: structures in, and a calculator."""
+
+from typing import Any, ClassVar
+
+import ase
+import equinox as eqx
+import numpy as np
+from ase.calculators.calculator import Calculator as AseCalculator
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from lrpot.data import pad_neighbors, system_from_atoms
+from lrpot.errors import InputError
+from lrpot.neighbors import Neighbors
+from lrpot.potential import Potential
+from lrpot.predict import check_prediction, evaluate
+from lrpot.system import System
+
+_compiled = eqx.filter_jit(evaluate)
+
+
+def from_ase(atoms: ase.Atoms, *, total_charge: float | None = None) -> System:
+    """A `System` from ASE.
+
+    Args:
+        atoms: Periodic in all three directions or in none.
+        total_charge: In e; by default `atoms.info["total_charge"]`, else `atoms.info["charge"]`,
+            else zero.
+    """
+    if total_charge is None:
+        return system_from_atoms(
+            atoms, float(atoms.info.get("total_charge", atoms.info.get("charge", 0.0)))
+        )
+    return system_from_atoms(atoms, total_charge)
+
+
+class Calculator(AseCalculator):
+    """ASE calculator: energy, free_energy, energies, forces, stress, charges and dipole.
+
+    Compiled once for a number of atoms; the neighbour list has a skin and is built anew only
+    when an atom has moved by half of it, so that a loop over moving atoms is fast.
+
+    Args:
+        potential: The potential.
+        total_charge: Charge of the system, in e. When not given it comes from
+            `atoms.info["total_charge"]`, else `atoms.info["charge"]`, else it is zero.
+        skin: Added to the cutoff of the neighbour list, in Å.
+
+    Raises:
+        InputError: If a total charge is given for a potential that has no charges, and from a
+            calculation, as `lrpot.predict`.
+
+    Example:
+        >>> import jax, lrpot
+        >>> from ase.build import molecule
+        >>> water = molecule("H2O")
+        >>> water.calc = Calculator(lrpot.hdnnp_4g(("H", "O"), key=jax.random.key(0)))
+        >>> bool(abs(water.get_charges().sum()) < 1e-5)  # neutral, as nothing else was said
+        True
+    """
+
+    implemented_properties: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]  (ASE's way)
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "charges",
+        "dipole",
+    ]
+
+    def __init__(
+        self, potential: Potential, *, total_charge: float | None = None, skin: float = 0.5
+    ):
+        super().__init__()
+        if total_charge is not None and potential.charge_model is None:
+            raise InputError(
+                f"A potential of recipe `{potential.recipe}` has no charges and cannot use "
+                f"total_charge={total_charge}. Leave it out, or take a potential with charges."
+            )
+        self.potential, self.total_charge, self.skin = potential, total_charge, skin
+        self._list: Neighbors | None = None
+        self._listed: ase.Atoms | None = None
+
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation, the total charge in `info` included."""
+        changes = super().check_state(atoms, tol)
+        charges = ("total_charge", "charge")
+        if self.atoms is not None and any(
+            atoms.info.get(key) != self.atoms.info.get(key) for key in charges
+        ):
+            changes.append("initial_charges")
+        return changes
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Compute everything at once; called by ASE."""
+        super().calculate(atoms, properties or ["energy"], system_changes)
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise InputError("The calculator has been given no atoms.")
+        system = from_ase(atoms, total_charge=self.total_charge)
+        prediction = _compiled(self.potential, system, self._neighbors(system, atoms))
+        check_prediction(prediction)
+        energy = float(prediction.energy)
+        values = {
+            "energies": prediction.energies,
+            "forces": prediction.forces,
+            "charges": prediction.charges,
+            "dipole": prediction.dipole,
+        }
+        results: dict[str, Any] = {"energy": energy, "free_energy": energy}
+        results |= {name: np.asarray(value) for name, value in values.items() if value is not None}
+        if prediction.stress is not None:
+            results["stress"] = full_3x3_to_voigt_6_stress(np.asarray(prediction.stress))
+        self.results = results
+        missing = [name for name in properties or [] if name not in self.results]
+        if missing:
+            raise PropertyNotImplementedError(
+                f"There is no {missing[0]} for this system: stress needs a cell, charges and "
+                f"dipole a potential with charges (this one is `{self.potential.recipe}`)."
+            )
+
+    def _neighbors(self, system: System, atoms: ase.Atoms) -> Neighbors:
+        if self._list is None or not self._still_valid(atoms):
+            fresh = self.potential.neighbors(system, skin=self.skin)
+            # Round the shapes up and never shrink them, so that compiled code can be used again.
+            old = self._list
+            slots, waves = fresh.index.shape[1], 0 if fresh.waves is None else len(fresh.waves)
+            if old is not None and old.index.shape[0] == system.n_atoms:
+                old_waves = 0 if old.waves is None else len(old.waves)
+                slots = slots if slots > old.index.shape[1] else old.index.shape[1]
+                waves = waves if waves > old_waves else old_waves
+            self._list = pad_neighbors(
+                fresh, system.n_atoms, _round_up(slots), _round_up(waves) if waves else 0
+            )
+            self._listed = atoms.copy()
+        return self._list
+
+    def _still_valid(self, now: ase.Atoms) -> bool:
+        then = self._listed
+        if then is None or len(now) != len(then) or (now.numbers != then.numbers).any():
+            return False
+        same_cell = np.array_equal(now.cell.array, then.cell.array) or not now.pbc.any()
+        if (now.pbc != then.pbc).any() or not same_cell:
+            return False
+        moved = np.linalg.norm(now.positions - then.positions, axis=1)
+        return moved.max(initial=0.0) < 0.5 * self.skin
+
+
+def _round_up(count: int) -> int:
+    """To a multiple of about a tenth of the count, at least 4."""
+    step = max(4, 1 << max(0, (count // 8).bit_length() - 1))
+    return -(-count // step) * step

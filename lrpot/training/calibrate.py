@@ -1,0 +1,171 @@
+"""Statistics of the training data that a potential carries: offsets, scalings, energy scale."""
+
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrpot.charges import LocalCharges
+from lrpot.data import Batch, Structure
+from lrpot.descriptors import ACSF, linearise, scaling_from_data
+from lrpot.descriptors.scaling import MODES
+from lrpot.elements import SYMBOLS
+from lrpot.environment import environment_from_shifts
+from lrpot.errors import InputError, suggestion
+from lrpot.potential import Potential
+from lrpot.terms import Offsets, ShortRange
+
+
+def energy_offsets(structures: Sequence[Structure], elements: tuple[int, ...]) -> np.ndarray:
+    """Energy of each element by least squares on compositions, in eV.
+
+    Where compositions do not determine them, the solution of least norm about the mean energy
+    per atom is taken, so that no element gets an absurd share.
+    """
+    labelled = [one for one in structures if one.energy is not None]
+    if not labelled:
+        raise InputError(
+            "No structure has an energy, so there is nothing to find energy offsets from."
+        )
+    counts = np.array(
+        [[np.sum(one.system.numbers == number) for number in elements] for one in labelled], float
+    )
+    energies = np.array([one.energy for one in labelled], float)
+    mean = energies.sum() / counts.sum()
+    rest = np.linalg.lstsq(counts, energies - mean * counts.sum(axis=1), rcond=1e-8)[0]
+    return mean + rest
+
+
+def given_offsets(energies: Mapping[str, float], elements: tuple[int, ...]) -> np.ndarray:
+    """Energies of free atoms by symbol, in eV, in the order of `elements`."""
+    for symbol in energies:
+        if symbol not in SYMBOLS:
+            raise InputError(f"Unknown element `{symbol}` among the atomic energies.")
+    missing = [SYMBOLS[number] for number in elements if SYMBOLS[number] not in energies]
+    if missing:
+        raise InputError(
+            f"The atomic energies lack {', '.join(missing)}; they hold {sorted(energies)}."
+        )
+    return np.array([float(energies[SYMBOLS[number]]) for number in elements])
+
+
+def calibrate(
+    potential: Potential,
+    structures: Sequence[Structure],
+    batches: Sequence[Batch],
+    *,
+    atomic_energies: Mapping[str, float] | None = None,
+    scaling: str = "sigma",
+    keep: bool = True,
+) -> tuple[Potential, list[Batch]]:
+    """Set everything of a potential that is a statistic of the training data.
+
+    That is the scaling of the features, the energy offsets of the elements, the energy that an
+    output of 1 of the short-range networks stands for, and for local charges the mean charge of
+    each element as first bias.
+
+    Args:
+        potential: With any earlier statistics, which are replaced.
+        structures: The training data.
+        batches: The same, stacked.
+        atomic_energies: Offsets by symbol, in eV; least squares when not given.
+        scaling: One of `lrpot.descriptors.scaling.MODES`.
+        keep: Keep descriptor values and Jacobians in the batches.
+
+    Returns:
+        The potential, and the batches with their descriptors when they are kept.
+    """
+    if scaling not in MODES:
+        raise InputError(f"Unknown scaling `{scaling}`. {suggestion(scaling, MODES)}")
+    elements, descriptor = potential.elements, own_descriptor(potential)
+    features = [
+        np.asarray(_raw_features(descriptor, batch)).reshape(-1, descriptor.n_features)
+        for batch in batches
+    ]
+    numbers = [np.asarray(batch.systems.numbers).ravel() for batch in batches]
+    statistics = scaling_from_data(
+        np.concatenate(features), np.concatenate(numbers), elements, mode=scaling
+    )
+    potential = eqx.tree_at(lambda one: one.descriptor.scaling, potential, statistics)
+
+    if any(one.energy is not None for one in structures) or atomic_energies is not None:
+        offsets = (
+            energy_offsets(structures, elements)
+            if atomic_energies is None
+            else given_offsets(atomic_energies, elements)
+        )
+        potential = _with_energies(potential, structures, offsets)
+    potential = _with_mean_charges(potential, structures)
+    return potential, [keep_descriptors(potential, batch) if keep else batch for batch in batches]
+
+
+def own_descriptor(potential: Potential) -> ACSF:
+    """The symmetry functions of a potential, which must not have been linearised."""
+    if isinstance(potential.descriptor, ACSF):
+        return potential.descriptor
+    raise InputError("This potential is linearised at one structure and cannot be trained.")
+
+
+def keep_descriptors(potential: Potential, batch: Batch) -> Batch:
+    """The batch with the descriptor values and Jacobians of its structures."""
+    return eqx.tree_at(
+        lambda one: one.descriptor,
+        batch,
+        _linearise(own_descriptor(potential), batch),
+        is_leaf=lambda leaf: leaf is None,
+    )
+
+
+def scale_charge_input(potential: Potential, charges: np.ndarray, numbers: np.ndarray) -> Potential:
+    """Scale the charge input of the short-range networks by the charges that they will see."""
+    term = potential.terms.get("short_range")
+    if not isinstance(term, ShortRange) or term.charge_scaling is None:
+        return potential
+    scaling = scaling_from_data(charges.reshape(-1, 1), numbers.ravel(), potential.elements)
+    return eqx.tree_at(lambda one: one.terms["short_range"].charge_scaling, potential, scaling)
+
+
+def _with_energies(
+    potential: Potential, structures: Sequence[Structure], offsets: np.ndarray
+) -> Potential:
+    terms = dict(potential.terms)
+    if isinstance(terms.get("offsets"), Offsets):
+        terms["offsets"] = Offsets(potential.elements, jnp.asarray(offsets))
+    short_range = terms.get("short_range")
+    forces = [one.forces.ravel() for one in structures if one.forces is not None]
+    if isinstance(short_range, ShortRange):
+        # Forces tell the size of an atom's energy: they act over distances of about 1 Å.
+        scale = float(np.std(np.concatenate(forces))) if forces else 1.0
+        terms["short_range"] = eqx.tree_at(
+            lambda one: one.scale, short_range, jnp.asarray(max(scale, 1e-3))
+        )
+    return eqx.tree_at(lambda one: one.terms, potential, terms)
+
+
+def _with_mean_charges(potential: Potential, structures: Sequence[Structure]) -> Potential:
+    labelled = [one for one in structures if one.charges is not None]
+    if not labelled or not isinstance(potential.charge_model, LocalCharges):
+        return potential
+    numbers = np.concatenate([one.system.numbers for one in labelled])
+    charges = np.concatenate([one.charges for one in labelled if one.charges is not None])
+    means = [charges[numbers == number].mean() for number in potential.elements]
+    last = lambda one: one.charge_model.networks.biases[-1]  # noqa: E731
+    return eqx.tree_at(last, potential, last(potential).at[:, 0].set(jnp.asarray(means)))
+
+
+@eqx.filter_jit
+def _raw_features(descriptor: ACSF, batch: Batch):
+    return jax.vmap(
+        lambda system, neighbors: descriptor.raw(environment_from_shifts(system, neighbors))
+    )(batch.systems, batch.neighbors)
+
+
+@eqx.filter_jit
+def _linearise(descriptor: ACSF, batch: Batch):
+    # One structure after the other: the Jacobian of a structure is large, its making larger.
+    return jax.lax.map(
+        lambda one: linearise(descriptor, environment_from_shifts(*one)),
+        (batch.systems, batch.neighbors),
+    )

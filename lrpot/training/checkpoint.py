@@ -1,0 +1,70 @@
+"""The state of a training on disk: whole or not there, and only of the same training."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from lrpot.errors import InputError
+from lrpot.io import replacing
+
+T = TypeVar("T")
+
+FILE = "checkpoint.safetensors"
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash of settings (by their representation) and of all arrays in the given trees."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(parts):
+        if isinstance(leaf, jax.Array | np.ndarray):
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        else:
+            digest.update(repr(leaf).encode())
+    return digest.hexdigest()
+
+
+def write_checkpoint(folder: Path, tree: Any, notes: dict[str, Any]) -> None:
+    """Store the arrays of a tree, and notes that can be written as JSON."""
+    arrays = {
+        f"{number:05d}": np.array(leaf, order="C")
+        for number, leaf in enumerate(jax.tree.leaves(eqx.filter(tree, eqx.is_array)))
+    }
+    content = safetensors.numpy.save(arrays, metadata={"notes": json.dumps(notes)})
+    with replacing(folder / FILE) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_notes(folder: Path) -> dict[str, Any] | None:
+    """Notes of the checkpoint in a folder; `None` when there is no checkpoint."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            return json.loads((file.metadata() or {})["notes"])
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{path} is not a checkpoint of lrpot, or it is damaged ({error}). Delete it to start "
+            "the training over."
+        ) from None
+
+
+def read_checkpoint(folder: Path, like: T) -> T:
+    """The stored arrays in a tree of the same structure as `like`."""
+    arrays, rest = eqx.partition(like, eqx.is_array)
+    expected, structure = jax.tree.flatten(arrays)
+    stored = [array for _, array in sorted(safetensors.numpy.load_file(folder / FILE).items())]
+    if [(one.shape, one.dtype) for one in stored] != [(one.shape, one.dtype) for one in expected]:
+        raise InputError(
+            f"The checkpoint in {folder} is of a potential or an optimiser of another shape or "
+            "precision. Train in another folder, or delete it to start over."
+        )
+    return eqx.combine(jax.tree.unflatten(structure, [jnp.asarray(one) for one in stored]), rest)

@@ -1,0 +1,73 @@
+"""What training minimises: mean squared errors of what the data hold."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lrpot.data import Batch
+from lrpot.potential import Potential
+from lrpot.predict import evaluate
+from lrpot.system import Prediction
+
+
+def predict_batch(
+    potential: Potential, batch: Batch, *, forces: bool = True, stress: bool = False
+) -> Prediction:
+    """Predictions for every structure of a batch, kept descriptors used when there are any."""
+
+    def one(single: Batch) -> Prediction:
+        model = potential
+        if single.descriptor is not None:
+            model = eqx.tree_at(lambda model: model.descriptor, potential, single.descriptor)
+        return evaluate(model, single.systems, single.neighbors, forces=forces, stress=stress)
+
+    return jax.vmap(one)(batch)
+
+
+def squared_errors(
+    potential: Potential, batch: Batch, weights: dict[str, float]
+) -> dict[str, Float[Array, " structures"]]:
+    """Mean squared error of each label within each structure, for the labels with a weight.
+
+    Energies count per atom, in (eV/atom)²; forces in (eV/Å)² per component; charges in e² per
+    atom; the dipole in (e Å)² and the stress in (eV/Å³)² per component. A structure without the
+    label has the error 0.
+    """
+    prediction = predict_batch(
+        potential, batch, forces=bool(weights.get("forces")), stress=bool(weights.get("stress"))
+    )
+    n_atoms = jnp.sum(batch.systems.numbers > 0, axis=1).astype(prediction.energy.dtype)
+
+    def error(label: str) -> Array:
+        difference = getattr(prediction, label) - batch.labels[label]
+        return jnp.sum(jnp.square(difference).reshape(batch.size, -1), axis=1)
+
+    per_structure = {
+        "energy": lambda: error("energy") / n_atoms**2,
+        "forces": lambda: error("forces") / (3 * n_atoms),
+        "charges": lambda: error("charges") / n_atoms,
+        "dipole": lambda: error("dipole") / 3,
+        "stress": lambda: error("stress") / 9,
+    }
+    return {
+        label: per_structure[label]() * batch.known[label]
+        for label, weight in weights.items()
+        if weight
+    }
+
+
+def loss(
+    potential: Potential, batch: Batch, weights: dict[str, float]
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Weighted sum of the mean squared errors, and each of them.
+
+    The mean is over the structures of the batch that have the label.
+    """
+    errors = squared_errors(potential, batch, weights)
+    means = {
+        label: error.sum() / jnp.maximum(batch.known[label].sum(), 1)
+        for label, error in errors.items()
+    }
+    total = jnp.asarray(sum(weights[label] * mean for label, mean in means.items()))
+    return total, means
