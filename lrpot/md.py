@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,9 @@ from lrpot.system import System
 from lrpot.units import BOLTZMANN, FEMTOSECOND
 
 ENSEMBLES = ("nve", "nvt", "langevin")
+
+EXPLODED = 1e5
+"""No matter that an interatomic potential describes is hotter than this, in K."""
 
 LOG = ("time_fs", "potential_energy_eV", "kinetic_energy_eV", "conserved_eV", "temperature_K")
 """Columns of the log."""
@@ -96,6 +100,8 @@ def run(
         )
     potential.neighbors(system)  # complains about overlapping atoms and unknown elements
     system = _upright(system)
+    # jax-md 0.2.29 mixes int32 and int64 in its cell lists, once per compilation.
+    warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
     simulation = _Simulation(potential, system, ensemble, timestep, temperature, damping, masses)
     state, neighbors = simulation.start(key)
     frames = [simulation.frame(state, neighbors, 0)]
@@ -108,9 +114,10 @@ def run(
             done += count
             frames.append(simulation.frame(state, neighbors, done))
             energy = frames[-1]["conserved_eV"]
-            if not np.isfinite(energy):
+            if not np.isfinite(energy) or frames[-1]["temperature_K"] > EXPLODED:
                 raise InputError(
-                    f"The energy is not finite after {done} steps: the simulation has exploded. "
+                    f"The simulation has exploded after {done} steps: {energy:.6g} eV, "
+                    f"{frames[-1]['temperature_K']:.3g} K. "
                     "Start from a relaxed structure, shorten the time step, or train the "
                     "potential on what it meets there. Frames up to then are kept."
                 )
@@ -215,7 +222,8 @@ class _Simulation:
         def body(_: int, both: tuple[Any, Any]) -> tuple[Any, Any]:
             state, neighbors = both
             neighbors = neighbors.update(state.position)
-            return self.step(state, neighbor=neighbors), neighbors
+            step: Any = self.step  # takes what the energy function takes, whatever its type says
+            return step(state, neighbor=neighbors), neighbors
 
         return jax.lax.fori_loop(0, count, body, (state, neighbors))
 

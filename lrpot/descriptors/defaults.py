@@ -5,13 +5,18 @@ import numpy as np
 from lrpot.descriptors.acsf import ACSF, Angular, Radial, Shells
 from lrpot.descriptors.scaling import identity_scaling
 from lrpot.elements import element_numbers
+from lrpot.errors import InputError
+
+FIRST_SHELL = 0.8
+"""Centre of the innermost radial function, in Å: short of the shortest bond but H-H."""
 
 
 def default_acsf(
     elements: tuple[int | str, ...],
     *,
     cutoff: float = 6.0,
-    radial: int = 10,
+    angular_cutoff: float | None = None,
+    spacing: float = 0.52,
     shells: int = 3,
     zetas: tuple[float, ...] = (1.0, 2.0, 4.0),
     function: str = "tanh3",
@@ -21,13 +26,15 @@ def default_acsf(
     """Radial functions in evenly spaced shells and wide angular functions of three reaches.
 
     Radial functions sit at r_s from 0.8 Å to the cutoff, each as wide as the distance to the
-    next one; angular functions are centred at the atom and fall to 1/e within a fraction of
-    the cutoff. Scale the set with `lrpot.training.calibrate` before use.
+    next one; angular functions are centred at the atom and fall to 1/e within 1 to 0.3 times
+    their cutoff. Scale the set with `lrpot.training.calibrate` before use.
 
     Args:
         elements: Symbols or atomic numbers.
         cutoff: In Å.
-        radial: Number of radial functions per neighbour element.
+        angular_cutoff: Of the angular functions, in Å; the same as `cutoff` when not given.
+            Charges gain from a longer reach, forces from a shorter one in the angular part.
+        spacing: Distance between radial functions, in Å.
         shells: Number of angular reaches.
         zetas: Powers ζ, each with λ = 1 and λ = -1.
         function: Cutoff function, see `lrpot.descriptors.cutoffs.CUTOFF_FUNCTIONS`.
@@ -37,15 +44,21 @@ def default_acsf(
     """
     numbers = element_numbers(elements)
     channels = () if weighted else numbers
-    centers = np.linspace(0.8, cutoff, radial + 1)[:-1]
-    width = centers[1] - centers[0] if radial > 1 else cutoff / 2
-    radial_shells = tuple((round(float(1 / width**2), 6), round(float(at), 6)) for at in centers)
-    reaches = cutoff * np.linspace(1.0, 0.3, shells)
+    angular_cutoff = cutoff if angular_cutoff is None else angular_cutoff
+    if not 0 < angular_cutoff <= cutoff or not 0 < spacing < cutoff or shells < 1:
+        raise InputError(
+            "A default set needs 0 < angular_cutoff <= cutoff, 0 < spacing < cutoff and at least "
+            f"one shell, got {angular_cutoff}, {cutoff}, {spacing} and {shells}."
+        )
+    count = max(1, round((cutoff - FIRST_SHELL) / spacing))
+    eta = round(1 / spacing**2, 6)
+    radial_shells = tuple((eta, round(FIRST_SHELL + n * spacing, 6)) for n in range(count))
+    reaches = angular_cutoff * np.linspace(1.0, 0.3, shells)
     angular_shells = tuple((round(float(1 / reach**2), 6), 0.0) for reach in reaches)
     angles = tuple((sign, float(zeta)) for sign in (1.0, -1.0) for zeta in zetas)
     parts = (
         Radial(Shells(channels, radial_shells, cutoff, function)),
-        Angular(Shells(channels, angular_shells, cutoff, function), angles, narrow),
+        Angular(Shells(channels, angular_shells, angular_cutoff, function), angles, narrow),
     )
     n_features = sum(len(part.labels) for part in parts)
     return ACSF(parts, identity_scaling(numbers, n_features))

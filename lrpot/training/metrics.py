@@ -87,7 +87,8 @@ def evaluate_structures(potential: Potential, structures: Sequence[Structure]) -
     predicted: dict[str, list[np.ndarray]] = {}
     groups: dict[tuple[str, str, str], list[np.ndarray]] = {}
     for structure, prediction in zip(structures, predictions, strict=True):
-        charge = f"{float(structure.system.total_charge):+g}"
+        total_charge = float(structure.system.total_charge)
+        charge = f"{total_charge:+g}" if total_charge else "0"
         for label, expected, found in _pairs(structure, prediction):
             reference.setdefault(label, []).append(expected.ravel())
             predicted.setdefault(label, []).append(found.ravel())

@@ -1,0 +1,64 @@
+"""A potential in words."""
+
+from collections import Counter
+
+import numpy as np
+
+from lrpot.charges import Equilibration, LocalCharges
+from lrpot.descriptors import ACSF
+from lrpot.elements import SYMBOLS
+from lrpot.potential import Potential, count_parameters
+from lrpot.terms import Coulomb, Offsets, ShortRange
+
+
+def describe(potential: Potential) -> dict[str, str]:
+    """What a potential is made of, one line per part.
+
+    Example:
+        >>> import jax, lrpot
+        >>> describe(lrpot.hdnnp_2g(("H",), key=jax.random.key(0)))["elements"]
+        'H'
+    """
+    lines = {
+        "recipe": potential.recipe,
+        "elements": ", ".join(SYMBOLS[number] for number in potential.elements),
+        "cutoff": f"{potential.cutoff:g} Å",
+        "parameters": f"{count_parameters(potential)}",
+    }
+    if isinstance(potential.descriptor, ACSF):
+        kinds = Counter(label.split()[0] for label in potential.descriptor.labels)
+        counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        lines["descriptor"] = f"{potential.descriptor.n_features} symmetry functions ({counted})"
+    model = potential.charge_model
+    if isinstance(model, Equilibration):
+        lines["charges"] = "equilibrated"
+        lines["hardness"] = _by_element(potential, np.asarray(model.hardness_root) ** 2, "eV/e²")
+    elif isinstance(model, LocalCharges):
+        lines["charges"] = f"local, neutralised: {model.neutralisation}"
+    if model is not None:
+        lines["widths"] = (
+            "point charges" if model.radii is None else _by_element(potential, model.radii, "Å")
+        )
+        lines["electrostatics"] = (
+            f"exact sums, relative force error {model.coulomb.accuracy:g} in crystals"
+        )
+    for name, term in potential.terms.items():
+        if isinstance(term, ShortRange):
+            sizes = [term.networks.weights[0].shape[1], *(b.shape[1] for b in term.networks.biases)]
+            seen = "" if term.charge_scaling is None else ", the last input being the charge"
+            layers = "-".join(map(str, sizes))
+            lines[name] = f"networks {layers}, {term.networks.activation}{seen}"
+        elif isinstance(term, Coulomb):
+            lines[name] = (
+                "not screened"
+                if term.screening is None
+                else f"screened from {term.screening.inner:g} to {term.screening.outer:g} Å"
+            )
+        elif isinstance(term, Offsets):
+            lines[name] = _by_element(potential, term.energies, "eV")
+    return lines
+
+
+def _by_element(potential: Potential, values, unit: str) -> str:
+    pairs = zip(potential.elements, np.asarray(values), strict=True)
+    return ", ".join(f"{SYMBOLS[number]} {float(value):.6g} {unit}" for number, value in pairs)

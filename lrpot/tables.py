@@ -1,0 +1,63 @@
+"""Tables for the terminal."""
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+from lrpot.training import Errors, Evaluation
+
+_ROWS = {
+    "energy": ("Energy (meV/atom)", 2),
+    "forces": ("Forces (meV/Å)", 0),
+    "stress": ("Stress (meV/Å³)", 2),
+    "charges": ("Charges (me)", 1),
+    "dipole": ("Dipole (me Å)", 0),
+}
+
+
+def errors_table(
+    columns: Mapping[str, Mapping[str, Errors]], *, title: str = "RMSE (MAE)"
+) -> Table:
+    """Errors side by side: one row per quantity, one column per model or group of atoms."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for label, (name, digits) in _ROWS.items():
+        cells = [_cell(errors.get(label), digits) for errors in columns.values()]
+        if any(label in errors for errors in columns.values()):
+            table.add_row(name, *cells)
+    return table
+
+
+def groups_table(evaluation: Evaluation) -> Table:
+    """Errors of one model: all, by element and by total charge."""
+    columns = {"all": evaluation.total, **evaluation.by_element}
+    columns |= {f"charge {name}": errors for name, errors in evaluation.by_total_charge.items()}
+    return errors_table(columns)
+
+
+def far_hydrogen_table(charges: Mapping[str, Mapping[str, float]]) -> Table:
+    """Mean charge of one atom in two molecules, by source; the first source is the reference."""
+    table = Table(title="Charge of the hydrogen 12 Å from the proton (e)", title_justify="left")
+    first, second = next(iter(charges.values()))
+    for name in ("", first, second, "difference", "of reference"):
+        table.add_column(name, justify="right" if name else "left")
+    expected = None
+    for source, values in charges.items():
+        difference = values[second] - values[first]
+        expected = difference if expected is None else expected
+        table.add_row(
+            source,
+            f"{values[first]:+.3f}",
+            f"{values[second]:+.3f}",
+            f"{difference:+.3f}",
+            f"{difference / expected:.0%}",
+        )
+    return table
+
+
+def _cell(errors: Errors | None, digits: int) -> str:
+    if errors is None:
+        return "–"
+    return f"{1e3 * errors.rmse:.{digits}f} ({1e3 * errors.mae:.{digits}f})"

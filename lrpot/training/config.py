@@ -1,0 +1,204 @@
+"""Training from a configuration file: what `lrpot train` does."""
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lrpot.config import read_toml
+from lrpot.data import LABELS, Keys, Structure, read_structures
+from lrpot.data.structures import CHARGE_TOLERANCE
+from lrpot.descriptors import default_acsf
+from lrpot.elements import SYMBOLS
+from lrpot.errors import InputError, suggestion
+from lrpot.io import load, replacing, save
+from lrpot.models import MODELS
+from lrpot.potential import Potential
+from lrpot.training.fit import Fit, fit
+from lrpot.training.metrics import Evaluation, evaluate_structures
+from lrpot.training.stages import Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """Table `[data]`: files are taken relative to the configuration file.
+
+    Attributes:
+        train: Structures to train on.
+        validation: Structures that choose the best parameters. Without a file, a random
+            `validation_fraction` of the training structures.
+        validation_fraction: Between 0 (none) and 1.
+        test: Structures for a last evaluation.
+        keys: Names of the labels in the files.
+        charge_tolerance: As in `lrpot.data.read_structures`.
+    """
+
+    train: str
+    validation: str | None = None
+    validation_fraction: float = 0.1
+    test: str | None = None
+    keys: Keys = dataclasses.field(default_factory=Keys)
+    charge_tolerance: float = CHARGE_TOLERANCE
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """A whole training.
+
+    Attributes:
+        data: Files.
+        recipe: A name of `lrpot.MODELS`.
+        start: A model file to go on from, in place of a recipe.
+        elements: Symbols; those of the training data when empty.
+        potential: Further arguments of the recipe.
+        descriptor: Arguments of `lrpot.descriptors.default_acsf`.
+        stages: In turn; the usual ones of the recipe when empty.
+        atomic_energies: Energy offsets by symbol, in eV; least squares when empty.
+        scaling: Of the descriptor, see `lrpot.descriptors.scaling_from_data`.
+        keep: Keep descriptors in memory, see `lrpot.fit`.
+        seed: Of first weights, validation split and order of the data.
+        folder: For the model, checkpoints, history, plots and test errors.
+    """
+
+    data: DataSettings
+    recipe: str = "hdnnp_4g"
+    start: str | None = None
+    elements: tuple[str, ...] = ()
+    potential: dict[str, Any] = dataclasses.field(default_factory=dict)
+    descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
+    atomic_energies: dict[str, float] = dataclasses.field(default_factory=dict)
+    scaling: str = "sigma"
+    keep: bool = True
+    seed: int = 0
+    folder: str = "training"
+
+
+def train(path: str | Path, *, progress: bool = True) -> tuple[Fit, Evaluation | None]:
+    """Train as a configuration file says, or go on with it if it was interrupted.
+
+    Leaves `model.lrpot`, `history.json`, `learning_curve.png` and, with test data, `errors.json`
+    in the folder of the configuration, and a checkpoint until the training has ended.
+
+    Args:
+        path: TOML file with the fields of `TrainSettings`.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The outcome, and the errors on the test data.
+    """
+    from lrpot import plots  # matplotlib takes a while
+
+    path = Path(path)
+    settings = read_toml(path, TrainSettings)
+    here, folder = path.parent, path.parent / settings.folder
+    structures = _read(here / settings.data.train, settings.data)
+    if settings.data.validation is not None:
+        validation = _read(here / settings.data.validation, settings.data)
+    else:
+        structures, validation = split(
+            structures, settings.data.validation_fraction, seed=settings.seed
+        )
+    test = None if settings.data.test is None else _read(here / settings.data.test, settings.data)
+    outcome = fit(
+        build(settings, structures, here),
+        structures,
+        validation,
+        stages=settings.stages or None,
+        atomic_energies=settings.atomic_energies or None,
+        scaling=settings.scaling,
+        keep=settings.keep,
+        folder=folder,
+        seed=settings.seed,
+        progress=progress,
+    )
+    save(folder / "model.lrpot", outcome.potential)
+    write_json(folder / "history.json", outcome.history)
+    plots.learning_curve(outcome.history, folder / "learning_curve.png")
+    evaluation = None
+    if test is not None:
+        evaluation = evaluate_structures(outcome.potential, test)
+        write_json(folder / "errors.json", evaluation.as_dict())
+    return outcome, evaluation
+
+
+def build(
+    settings: TrainSettings, structures: Sequence[Structure], here: Path = Path()
+) -> Potential:
+    """The untrained potential of a configuration."""
+    if settings.start is not None:
+        return load(here / settings.start)
+    if settings.recipe not in MODELS:
+        raise InputError(
+            f"Unknown recipe `{settings.recipe}`. {suggestion(settings.recipe, MODELS)}"
+        )
+    numbers = np.unique(np.concatenate([one.system.numbers for one in structures]))
+    elements = settings.elements or tuple(SYMBOLS[number] for number in numbers)
+    recipe = MODELS[settings.recipe]
+    arguments = _arguments(recipe, settings.potential, "[potential]", but=("descriptor", "key"))
+    chosen = _arguments(default_acsf, settings.descriptor, "[descriptor]")
+    if "cutoff" in arguments:
+        chosen.setdefault("cutoff", arguments["cutoff"])
+    descriptor = default_acsf(elements, **chosen)
+    key = jax.random.key(settings.seed)
+    return recipe(elements, **arguments, descriptor=descriptor, key=key)
+
+
+def split(
+    structures: Sequence[Structure], fraction: float, *, seed: int
+) -> tuple[list[Structure], list[Structure]]:
+    """Two random parts of a data set, the second with the given fraction of it."""
+    if not 0 <= fraction < 1:
+        raise InputError(f"`validation_fraction` must be in [0, 1), got {fraction}.")
+    order = np.random.default_rng(seed).permutation(len(structures))
+    count = round(fraction * len(structures))
+    second = set(order[:count].tolist())
+    return (
+        [one for number, one in enumerate(structures) if number not in second],
+        [one for number, one in enumerate(structures) if number in second],
+    )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1))
+
+
+def _read(path: Path, settings: DataSettings) -> list[Structure]:
+    return read_structures(
+        path,
+        keys=settings.keys,
+        require=("energy",) if settings.keys == Keys() else _renamed(settings.keys),
+        charge_tolerance=settings.charge_tolerance,
+    )
+
+
+def _renamed(keys: Keys) -> tuple[str, ...]:
+    """Labels with a name of their own: whoever names one expects it to be there."""
+    usual = Keys()
+    return tuple(label for label in LABELS if getattr(keys, label) != getattr(usual, label))
+
+
+def _arguments(
+    function: Callable[..., Any],
+    values: Mapping[str, Any],
+    where: str,
+    but: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Keyword arguments of a function from a table, names checked and lists made tuples."""
+    parameters = inspect.signature(function).parameters
+    known = [name for name in parameters if name not in ("elements", *but)]
+    for name in values:
+        if name not in known:
+            raise InputError(
+                f"Unknown key `{name}` in {where} of the configuration. {suggestion(name, known)}"
+            )
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
