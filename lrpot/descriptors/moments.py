@@ -78,7 +78,8 @@ def moment_sums(
 
         Σ_{j<k} (a_j b_k + b_j a_k)/(1 + δ_AB) g_j g_k 2^(1-ζ) (1 + λ u_j·u_k)^ζ,
 
-    a and b being the weights of the channels (1 or 0 for elements).
+    a and b being the weights of the channels (1 or 0 for elements). A neighbour has a weight in
+    one channel at most: between two channels, j = k is not taken out.
 
     Args:
         radial: Radial functions g, cutoff included.
@@ -98,11 +99,10 @@ def moment_sums(
     sums = (moments[:, first] * moments[:, second]) @ table
     # For one channel the sum over all (j, k) counts each pair twice, and j = k, where u·u = 1.
     same = first == second
-    alone = np.array([2 * ((1 + sign) / 2) ** round(zeta) for sign, zeta in angles])
+    alone = jnp.asarray([2 * ((1 + sign) / 2) ** round(zeta) for sign, zeta in angles], sums.dtype)
     own = jnp.sum(weights**2, axis=1)[:, first[same], :, None] * alone[None, None, None, :]
-    return (
-        sums.at[:, np.flatnonzero(same)].add(-own) * np.where(same, 0.5, 1.0)[None, :, None, None]
-    )
+    share = jnp.asarray(np.where(same, 0.5, 1.0), sums.dtype)
+    return sums.at[:, np.flatnonzero(same)].add(-own) * share[None, :, None, None]
 
 
 def _double_factorial(n: int) -> int:

@@ -48,7 +48,7 @@ def pair_sums(
     one, other = np.triu_indices(channels.shape[-1])
     swapped = channels[:, first][:, :, other] * channels[:, second][:, :, one]
     straight = channels[:, first][:, :, one] * channels[:, second][:, :, other]
-    weights = straight + np.where(one == other, 0.0, 1.0)[None, None, :] * swapped
+    weights = straight + jnp.asarray(one != other, swapped.dtype)[None, None, :] * swapped
     return jnp.einsum("apc,aps,apz->acsz", weights, both, angular, optimize="optimal")
 
 

@@ -1,0 +1,518 @@
+"""Symmetry functions against plain loops over pairs of neighbours.
+
+The oracle below is written from the formulas of Behler 2011 (sums over unordered pairs j < k, as
+in n2p2), in plain Python and with its own search for periodic images.
+"""
+
+import functools
+import itertools
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from jax.test_util import check_grads
+
+import lrpot
+from lrpot.descriptors import (
+    ACSF,
+    Angular,
+    Radial,
+    Shells,
+    default_acsf,
+    identity_scaling,
+    linearise,
+    scaling_from_data,
+)
+from lrpot.descriptors.moments import harmonics, moment_sums
+from lrpot.descriptors.pairs import pair_sums
+from lrpot.environment import FAR, Environment, environment_from_shifts
+from lrpot.errors import InputError
+from lrpot.neighbors import neighbor_list
+
+SYMBOL = {1: "H", 6: "C", 8: "O"}
+CUTOFF = 3.4
+SHELLS = ((0.3, 0.0), (1.1, 1.4))
+INTEGER = tuple(itertools.product((1.0, -1.0), (1.0, 2.0, 4.0, 8.0, 16.0)))
+FEW = tuple(itertools.product((1.0, -1.0), (1.0, 2.0, 4.0)))
+OTHER = tuple(itertools.product((1.0, -1.0), (1.5, 2.7, 3.0)))
+
+CELL = np.array([[2.9, 0.0, 0.0], [0.8, 2.7, 0.0], [-0.6, 0.9, 3.1]])
+SYSTEMS = {
+    "cluster": lrpot.System(
+        [
+            [0.0, 0.0, 0.0],
+            [1.1, 0.2, -0.1],
+            [-0.4, 1.3, 0.5],
+            [1.9, 1.2, 0.6],
+            [0.3, -1.1, 1.4],
+            [-1.6, -0.3, -0.9],
+            [2.4, -0.9, -1.2],
+        ],
+        [1, 6, 8, 1, 6, 1, 6],
+    ),
+    # Shorter than the cutoff in every direction.
+    "crystal": lrpot.System(
+        np.array([[0.1, 0.0, 0.05], [0.45, 0.5, 0.1], [0.9, 0.4, 0.6]]) @ CELL, [1, 6, 6], cell=CELL
+    ),
+}
+
+
+def cutoff_value(r, cutoff, function):
+    """Formulas of two of the cutoff functions."""
+    if r >= cutoff:
+        return 0.0
+    x = r / cutoff
+    return math.tanh(1 - x) ** 3 if function == "tanh3" else (1 + math.cos(math.pi * x)) / 2
+
+
+def neighbors_by_loop(system, center, cutoff):
+    """(atomic number, vector) of everything within the cutoff, one image after the other."""
+    positions = np.asarray(system.positions)
+    images = [np.zeros(3)]
+    if system.cell is not None:
+        shifts = itertools.product(range(-4, 5), repeat=3)
+        images = [np.asarray(shift) @ np.asarray(system.cell) for shift in shifts]
+    found = []
+    for number, position in zip(np.asarray(system.numbers).tolist(), positions, strict=True):
+        for image in images:
+            vector = position + image - positions[center]
+            if 0 < math.hypot(*vector) < cutoff:
+                found.append((number, vector))
+    return found
+
+
+def member(number, channel):
+    """Weight of a neighbour in a channel: its number, or whether it is of that element."""
+    return float(number) if channel == "Z" else float(SYMBOL[number] == channel)
+
+
+def shell_value(shells, r, eta, shift):
+    return math.exp(-eta * (r - shift) ** 2) * cutoff_value(r, shells.cutoff, shells.function)
+
+
+def features_by_loop(part, neighbors):
+    """Label → value of one part at one atom."""
+    shells = part.shells
+    names = [SYMBOL[number] for number in shells.elements] or ["Z"]
+    if isinstance(part, Radial):
+        return {
+            f"G2 {name} eta={eta:g} r_s={shift:g}": sum(
+                member(number, name) * shell_value(shells, math.hypot(*vector), eta, shift)
+                for number, vector in neighbors
+            )
+            for name, (eta, shift) in itertools.product(names, shells.shells)
+        }
+    kind = "G4" if part.narrow else "G5"
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i:]]
+    return {
+        f"{kind} {a}-{b} eta={eta:g} r_s={shift:g} lambda={sign:g} zeta={zeta:g}": sum(
+            angular_term(part, (a, b), (eta, shift), (sign, zeta), one, other)
+            for j, one in enumerate(neighbors)
+            for other in neighbors[j + 1 :]
+        )
+        for (a, b), (eta, shift), (sign, zeta) in itertools.product(
+            pairs, shells.shells, part.angles
+        )
+    }
+
+
+def angular_term(part, channels, shell, angle, one, other):
+    (a, b), (sign, zeta), (number_j, to_j), (number_k, to_k) = channels, angle, one, other
+    weight = member(number_j, a) * member(number_k, b)
+    if a != b:
+        weight += member(number_j, b) * member(number_k, a)
+    if weight == 0:
+        return 0.0
+    r_j, r_k, r_jk = math.hypot(*to_j), math.hypot(*to_k), math.hypot(*(to_j - to_k))
+    cosine = float(np.dot(to_j, to_k)) / (r_j * r_k)
+    term = weight * 2 ** (1 - zeta) * max(1 + sign * cosine, 0.0) ** zeta
+    for r in (r_j, r_k, r_jk) if part.narrow else (r_j, r_k):
+        term *= shell_value(part.shells, r, *shell)
+    return term
+
+
+def surroundings(neighbors, slots, dtype=float):
+    """Environment of a single atom with these neighbours, and empty slots after them."""
+    vectors = np.tile([FAR, 0.0, 0.0], (slots, 1))
+    numbers = np.zeros(slots, dtype=np.int32)
+    for slot, (number, vector) in enumerate(neighbors):
+        vectors[slot], numbers[slot] = vector, number
+    index = jnp.zeros((1, slots), dtype=jnp.int32)
+    return Environment(
+        jnp.asarray(vectors[None], dtype), index, jnp.array([1]), jnp.asarray(numbers[None]), None
+    )
+
+
+def random_neighbors(n, seed, cutoff=CUTOFF, elements=(1, 6, 8)):
+    rng = np.random.default_rng(seed)
+    directions = rng.normal(size=(n, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    vectors = directions * rng.uniform(0.8, 1.02 * cutoff, size=(n, 1))
+    return list(zip(rng.choice(elements, size=n).tolist(), vectors, strict=True))
+
+
+PARTS = {
+    "radial": Radial(Shells((1, 6, 8), SHELLS, CUTOFF, "tanh3")),
+    "radial, weighted": Radial(Shells((), SHELLS, CUTOFF, "cos")),
+    "wide, by moments": Angular(Shells((1, 6, 8), SHELLS, CUTOFF, "tanh3"), INTEGER),
+    "wide, by pairs": Angular(Shells((1, 6, 8), SHELLS, CUTOFF, "cos"), OTHER),
+    "wide, weighted": Angular(Shells((), SHELLS, CUTOFF, "tanh3"), FEW),
+    "wide, one element": Angular(Shells((6,), SHELLS, CUTOFF, "cos"), FEW),
+    "narrow": Angular(Shells((1, 6, 8), SHELLS, CUTOFF, "tanh3"), OTHER, narrow=True),
+    "narrow, weighted": Angular(Shells((), SHELLS, CUTOFF, "cos"), INTEGER, narrow=True),
+}
+
+every_part = pytest.mark.parametrize("name", PARTS)
+
+
+def without_optimisation(function):
+    """`jax.jit` that does not optimise: what is compiled here runs for milliseconds only."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def assert_equals_loop(name, found, neighbors):
+    part = PARTS[name]
+    expected = features_by_loop(part, neighbors)
+    assert list(expected) == list(part.labels)
+    # Sums that nearly cancel keep the rounding of what is added up, of size (Σ w g)².
+    largest = max(features_by_loop(_all_shells(part), neighbors).values(), default=0.0)
+    rounding = 1e-15 * (largest if isinstance(part, Radial) else largest**2)
+    np.testing.assert_allclose(found, list(expected.values()), rtol=1e-12, atol=rounding)
+
+
+def _all_shells(part):
+    return Radial(Shells((), ((0.0, 0.0),), part.shells.cutoff, part.shells.function))
+
+
+SLOTS = 60
+
+
+@functools.cache
+def surroundings_of_everything():
+    """Name → (neighbours by loop, environment), all in one shape, so that parts compile once."""
+    known = {}
+    for kind, system in SYSTEMS.items():
+        neighbors = neighbor_list(system, CUTOFF + 0.1, capacity=SLOTS)
+        assert not neighbors.overflow
+        by_loop = [neighbors_by_loop(system, center, CUTOFF) for center in range(system.n_atoms)]
+        known[kind] = by_loop, environment_from_shifts(system, neighbors)
+    for n in (0, 1, 2, SLOTS):
+        neighbors = random_neighbors(n, seed=n + 7)
+        known[f"{n} neighbours"] = [neighbors], surroundings(neighbors, SLOTS)
+    return known
+
+
+@functools.cache
+def features_of_everything(name):
+    """The same names → features of one part."""
+    known = surroundings_of_everything()
+    leaves = [
+        jax.tree.leaves((e.vectors, e.index, e.centers, e.neighbors)) for _, e in known.values()
+    ]
+    joined = Environment(*(jnp.concatenate(column) for column in zip(*leaves, strict=True)), None)
+    features = np.asarray(without_optimisation(PARTS[name])(joined))
+    ends = np.cumsum([len(by_loop) for by_loop, _ in known.values()])
+    return dict(zip(known, np.split(features, ends[:-1]), strict=True))
+
+
+@every_part
+@pytest.mark.parametrize(
+    "where", ["cluster", "crystal", "0 neighbours", "1 neighbours", "2 neighbours", "60 neighbours"]
+)
+def test_features_equal_a_plain_loop_over_neighbours(name, where):
+    by_loop, _ = surroundings_of_everything()[where]
+    found = features_of_everything(name)[where]
+    for features, neighbors in zip(found, by_loop, strict=True):
+        assert_equals_loop(name, features, neighbors)
+
+
+def test_atoms_of_the_crystal_see_several_images_of_each_other_and_of_themselves():
+    _, environment = surroundings_of_everything()["crystal"]
+    for row in np.asarray(environment.index):
+        assert np.bincount(row)[:3].min() > 2
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if "radial" not in name])
+@pytest.mark.parametrize("n", [0, 1])
+def test_angular_features_need_two_neighbours(name, n):
+    found = features_of_everything(name)[f"{n} neighbours"]
+    largest = max((number for number, _ in random_neighbors(n, seed=n + 7)), default=0)
+    weight = 1 if PARTS[name].shells.elements else largest**2
+    np.testing.assert_allclose(found, 0.0, rtol=0, atol=1e-15 * weight)
+
+
+def random_inputs(seed, neighbors=12, dtype=float):
+    """Radial functions, vectors and weights of the neighbours of two atoms."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(2, neighbors, 3))
+    # A neighbour belongs to one channel.
+    channels = (
+        rng.uniform(0.1, 1.0, size=(2, neighbors, 1))
+        * np.eye(2)[rng.choice(2, size=(2, neighbors))]
+    )
+    radial = rng.uniform(0.0, 1.0, size=(2, neighbors, 2))
+    return tuple(jnp.asarray(one, dtype) for one in (radial, vectors, channels))
+
+
+def by_moments(radial, vectors, channels, angles):
+    units = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+    return moment_sums(radial, units, channels, angles=angles)
+
+
+def by_pairs(radial, vectors, channels, angles):
+    units = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+    return pair_sums(radial, vectors, units, channels, angles=angles, shells=())
+
+
+def test_moments_equal_pairs_in_value_gradient_and_curvature():
+    *inputs, channels = random_inputs(0)
+    direction = random_inputs(1)[:2]
+    cotangent = np.random.default_rng(2).normal(size=(2, 3, 2, len(FEW)))
+
+    def all_orders(route):
+        def sums(radial, vectors):
+            return route(radial, vectors, channels, FEW)
+
+        gradient = jax.grad(lambda *inputs: jnp.sum(cotangent * sums(*inputs)), argnums=(0, 1))
+        compiled = without_optimisation(lambda *a: (sums(*a), jax.jvp(gradient, a, direction)))
+        return jax.tree.leaves(compiled(*inputs))
+
+    for one, other in zip(all_orders(by_moments), all_orders(by_pairs), strict=True):
+        scale = float(jnp.abs(other).max())
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13 * scale)
+
+
+def test_first_and_second_derivatives_of_narrow_sums_are_finite_differences():
+    part = Angular(Shells((), ((0.4, 0.3),), CUTOFF, "tanh3"), ((1.0, 1.5),), narrow=True)
+    number = jnp.ones((1, 3), dtype=jnp.int32)
+
+    @jax.jit
+    def value(vectors):
+        return part(Environment(vectors, 0 * number, number[:, 0], number, None))
+
+    vectors = jnp.array([[[1.0, 0.2, -0.3], [-0.4, 1.2, 0.5], [0.6, 0.9, 0.8]]])
+    check_grads(value, (vectors,), order=2, modes=("rev",), rtol=1e-6)
+
+
+def test_moments_keep_their_promise_in_single_precision():
+    """The bound of the float32 error is 5e-7 (Σ g)², with a reference in float64."""
+    angles = (*FEW, (1.0, 8.0), (-1.0, 8.0))
+    moments = without_optimisation(functools.partial(by_moments, angles=angles))
+    pairs = without_optimisation(functools.partial(by_pairs, angles=angles))
+    for seed in range(10):
+        single = random_inputs(seed, neighbors=60, dtype=jnp.float32)
+        double = tuple(jnp.asarray(one, float) for one in single)
+        found = moments(*single)
+        assert found.dtype == jnp.float32
+        sums = jnp.sum(double[2][:, :, :, None] * double[0][:, :, None, :], axis=1)
+        bound = 5e-7 * sums[:, [0, 0, 1]] * sums[:, [0, 1, 1]]  # pairs A-A, A-B, B-B of channels
+        ratio = jnp.abs(found - pairs(*double)).max(axis=-1) / bound
+        assert ratio.max() < 1
+
+
+def test_harmonics_obey_the_addition_theorem():
+    rng = np.random.default_rng(5)
+    u, v = rng.normal(size=(2, 50, 3))
+    u[0], v[0] = [0, 0, 1], [0, 0, -1]  # the poles
+    u[1], v[1] = [1, 0, 0], [0, 1, 0]
+    u, v = (one / np.linalg.norm(one, axis=-1, keepdims=True) for one in (u, v))
+    degree = 16
+    both = jnp.asarray(np.stack([u, v]))
+    at = without_optimisation(functools.partial(harmonics, degree=degree))
+    products = np.asarray(at(both)).prod(axis=0)
+    for order in range(degree + 1):
+        expected = scipy.special.eval_legendre(order, np.sum(u * v, axis=-1))
+        found = products[:, order**2 : (order + 1) ** 2].sum(axis=-1)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+
+
+def descriptor_of(*names, elements=(1, 6, 8)):
+    parts = tuple(PARTS[name] for name in names)
+    n_features = sum(len(part.labels) for part in parts)
+    return ACSF(parts, identity_scaling(elements, n_features))
+
+
+def energy_of(descriptor, system, neighbors, strain):
+    """Some smooth function of all features."""
+    moved = system.strained(strain)
+    features = descriptor(environment_from_shifts(moved, neighbors))
+    slopes = jnp.sin(1.0 + jnp.arange(features.size)).reshape(features.shape)
+    return jnp.sum(jnp.sin(slopes * features))
+
+
+@without_optimisation
+def derivatives(descriptor, system, neighbors):
+    def energy(positions, strain):
+        moved = lrpot.System(positions, system.numbers, cell=system.cell)
+        return energy_of(descriptor, moved, neighbors, strain)
+
+    return jax.value_and_grad(energy, argnums=(0, 1))(system.positions, jnp.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_linearised_descriptor_gives_the_same_value_forces_and_stress(kind):
+    system = SYSTEMS[kind]
+    neighbors = neighbor_list(system, CUTOFF)
+    descriptor = descriptor_of("radial", "wide, weighted")
+    scaling = descriptor.scaling
+    rng = np.random.default_rng(8)
+    scaling = eqx.tree_at(
+        lambda s: (s.offset, s.factor),
+        scaling,
+        tuple(jnp.asarray(rng.uniform(0.5, 1.5, scaling.offset.shape)) for _ in range(2)),
+    )
+    descriptor = ACSF(descriptor.parts, scaling)
+    environment = environment_from_shifts(system, neighbors)
+    frozen = without_optimisation(linearise)(descriptor, environment)
+    value, (forces, stress) = derivatives(descriptor, system, neighbors)
+    frozen_value, (frozen_forces, frozen_stress) = derivatives(frozen, system, neighbors)
+    assert float(jnp.abs(forces).max()) > 0.1
+    np.testing.assert_allclose(frozen_value, value, rtol=1e-13)
+    np.testing.assert_allclose(frozen_forces, forces, rtol=0, atol=1e-11 * jnp.abs(forces).max())
+    np.testing.assert_allclose(frozen_stress, stress, rtol=0, atol=1e-11 * jnp.abs(stress).max())
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_forces_and_stress_are_central_differences(kind):
+    # tanh3 throughout: with `cos` the third derivative is infinite at the cutoff.
+    system = SYSTEMS[kind]
+    neighbors = neighbor_list(system, CUTOFF + 0.1)
+    descriptor = descriptor_of("radial", "wide, weighted", "narrow")
+    energy = without_optimisation(functools.partial(energy_of, descriptor))
+    _, (forces, stress) = derivatives(descriptor, system, neighbors)
+    rng = np.random.default_rng(4)
+    step = 1e-5
+    for _ in range(3):
+        move, strain = jnp.asarray(rng.normal(size=(system.n_atoms, 3))), rng.normal(size=(3, 3))
+        up, down = (
+            energy(
+                lrpot.System(system.positions + sign * move, system.numbers, cell=system.cell),
+                neighbors,
+                jnp.asarray(sign * strain),
+            )
+            for sign in (step, -step)
+        )
+        expected = jnp.sum(forces * move) + jnp.sum(stress * strain)
+        np.testing.assert_allclose((up - down) / (2 * step), expected, rtol=1e-7)
+
+
+def sample(seed=0):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(40, 5)) * [1.0, 10.0, 0.1, 3.0, 1.0] + [0, 5, -1, 100, 2]
+    numbers = rng.choice([0, 1, 8], size=40)
+    features[numbers == 8, 3] = 7.0  # constant for oxygen only
+    features[:, 4] = 0.25 + 1e-13 * rng.normal(size=40)  # constant up to rounding
+    return features, numbers
+
+
+@pytest.mark.parametrize("mode", ["scale_center", "scale", "center", "sigma", "none"])
+def test_scaling_follows_its_formula(mode):
+    features, numbers = sample()
+    scaling = scaling_from_data(features, numbers, (1, 8), mode=mode)
+    formula = {
+        "scale_center": lambda G: (G - G.mean(0)) / (G.max(0) - G.min(0)),
+        "scale": lambda G: (G - G.min(0)) / (G.max(0) - G.min(0)),
+        "center": lambda G: G - G.mean(0),
+        "sigma": lambda G: (G - G.mean(0)) / G.std(0),
+        "none": lambda G: G,
+    }[mode]
+    real = numbers > 0
+    found = np.asarray(scaling(jnp.asarray(features[real]), jnp.asarray(numbers[real])))
+    for row, element in enumerate((1, 8)):
+        of_element = features[numbers == element]
+        varying = [0, 1, 2, 3] if element == 1 else [0, 1, 2]
+        here = found[numbers[real] == element]
+        np.testing.assert_allclose(here[:, varying], formula(of_element[:, varying]), atol=1e-12)
+        constant = [column for column in range(5) if column not in varying]
+        kept = of_element[:, constant] if mode == "none" else 0.0
+        np.testing.assert_array_equal(here[:, constant], kept)
+        np.testing.assert_array_equal(scaling.minimum[row], of_element.min(0))
+        np.testing.assert_array_equal(scaling.maximum[row], of_element.max(0))
+
+
+@pytest.mark.parametrize("mode", ["scale_center", "scale", "center", "sigma"])
+def test_constant_features_are_dropped_and_not_divided_by_nothing(mode):
+    features, numbers = sample()
+    scaling = scaling_from_data(features, numbers, (1, 8), mode=mode)
+    np.testing.assert_array_equal(scaling.factor == 0, [[0, 0, 0, 0, 1], [0, 0, 0, 1, 1]])
+    elsewhere = scaling(jnp.full((1, 5), 1e3), jnp.array([8]))
+    np.testing.assert_array_equal(elsewhere[0, 3:], 0.0)
+
+
+def test_scaling_needs_every_element_in_the_data():
+    features, numbers = sample()
+    with pytest.raises(InputError, match=r"Element 6 .*\(1, 6, 8\).*does not occur"):
+        scaling_from_data(features, numbers, (1, 6, 8))
+
+
+def test_unknown_scaling_suggests_the_nearest():
+    features, numbers = sample()
+    with pytest.raises(InputError, match=r"`sigmas`.*Did you mean `sigma`"):
+        scaling_from_data(features, numbers, (1, 8), mode="sigmas")
+
+
+@pytest.mark.parametrize("shells", [(), ((-0.1, 0.0),)])
+def test_shells_need_a_positive_exponent(shells):
+    with pytest.raises(InputError, match="at least one pair"):
+        Shells((1,), shells, CUTOFF)
+
+
+@pytest.mark.parametrize("angles", [(), ((0.5, 1.0),)])
+def test_angles_need_a_sign(angles):
+    with pytest.raises(InputError, match="λ = 1 or -1"):
+        Angular(Shells((1,), SHELLS, CUTOFF), angles)
+
+
+DEFAULTS = {
+    "hydrogen": (("H",), {}),
+    "hydrocarbon": (("C", "H"), {}),
+    "five elements": (("H", "C", "N", "O", "S"), {}),
+    "five elements, weighted": (("H", "C", "N", "O", "S"), {"weighted": True}),
+    "hydrocarbon, narrow": (("C", "H"), {"narrow": True}),
+    "hydrocarbon, one shell": (("C", "H"), {"radial": 1, "shells": 1, "zetas": (3.0,)}),
+}
+
+
+@pytest.mark.parametrize("case", DEFAULTS)
+def test_default_features_are_named_finite_and_all_of_them_vary(case):
+    elements, options = DEFAULTS[case]
+    descriptor = default_acsf(elements, **options)
+    environments = [
+        surroundings(
+            random_neighbors(24, seed, cutoff=6.0, elements=descriptor.scaling.elements), 24
+        )
+        for seed in range(12)
+    ]
+    batch = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *environments)
+    features = np.asarray(without_optimisation(lambda batch: descriptor.raw(batch))(batch))
+    assert features.shape == (12, descriptor.n_features)
+    assert len(descriptor.labels) == len(set(descriptor.labels)) == descriptor.n_features
+    assert np.isfinite(features).all()
+    spread = features.max(axis=0) - features.min(axis=0)
+    assert spread.min() > 1e-3, descriptor.labels[int(spread.argmin())]
+
+
+def test_weighted_default_does_not_grow_with_the_number_of_elements():
+    few, many = (
+        default_acsf(elements, weighted=True).n_features for elements in (("H",), ("H", "C", "O"))
+    )
+    assert few == many
+
+
+def test_default_radial_functions_cover_the_whole_range():
+    descriptor = default_acsf(("H",), cutoff=6.0)
+    curve = jax.jit(jax.vmap(lambda r: descriptor.parts[0](_pair_at(r))[0]))
+    distances = jnp.linspace(0.8, 5.5, 48)
+    # Wherever a neighbour is, some function responds to its motion.
+    slopes = jnp.gradient(curve(distances), axis=0) / (distances[1] - distances[0])
+    assert float(jnp.abs(slopes).max(axis=1).min()) > 1e-3
+
+
+def _pair_at(distance):
+    vector = distance * jnp.array([0.6, 0.0, 0.8])
+    one = jnp.ones((1, 1), dtype=jnp.int32)
+    return Environment(vector[None, None], 0 * one, one[0], one, None)
