@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from lrpot.md import Trajectory
@@ -39,7 +40,12 @@ _QUANTITIES = {
 }
 
 
-def parity(evaluations: Mapping[str, "Evaluation"], path: str | Path) -> None:
+def parity(
+    evaluations: Mapping[str, "Evaluation"],
+    path: str | Path,
+    *,
+    labels: Sequence[str] = tuple(_QUANTITIES),
+) -> None:
     """Predicted against reference values, one panel per quantity, all models in each.
 
     Energies are shown relative to the mean reference energy of the structures with the same
@@ -48,10 +54,11 @@ def parity(evaluations: Mapping[str, "Evaluation"], path: str | Path) -> None:
     Args:
         evaluations: By the name of the model.
         path: Image to write, in any format of matplotlib.
+        labels: Quantities to show, as far as there are any.
     """
     labels = [
         label
-        for label in _QUANTITIES
+        for label in labels
         if any(label in evaluation.total for evaluation in evaluations.values())
     ]
     with mpl.rc_context(STYLE):
@@ -72,15 +79,15 @@ def _parity_panel(axis: Axes, label: str, evaluations: Mapping[str, "Evaluation"
         origin = _group_means(reference) if label == "energy" else 0.0
         x, y = factor * (reference - origin), factor * (predicted - origin)
         rmse = evaluation.total[label].rmse
-        text, small = (
-            (f"{1e3 * rmse:.2g}", f"m{unit}") if factor == 1.0 else (f"{factor * rmse:.2g}", unit)
-        )
-        axis.plot(x, y, "o", ms=3, mew=0, alpha=0.5, color=color, label=f"{model}: {text} {small}")
+        error = f"{1e3 * rmse:.3g} m{unit}" if factor == 1.0 else f"{factor * rmse:.3g} {unit}"
+        axis.plot(x, y, "o", ms=3, mew=0, alpha=0.5, color=color, label=f"{model}: {error}")
         low, high = min(low, x.min()), max(high, x.max())
     margin = 0.05 * (high - low)
     limits = (low - margin, high + margin)
     axis.plot(limits, limits, color="0.3", lw=0.8, zorder=0)
     axis.set(xlim=limits, ylim=limits, aspect="equal", title=name)
+    axis.yaxis.set_major_locator(MaxNLocator(5))
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.set_xlabel(f"reference ({unit})")
     axis.set_ylabel(f"predicted ({unit})")
     axis.legend(loc="upper left", handletextpad=0.2, fontsize=9, title="RMSE", alignment="left")
@@ -176,8 +183,8 @@ def energy_conservation(trajectory: "Trajectory", path: str | Path) -> None:
         ):
             values = log[name] - (0.0 if label == "kinetic" else log["conserved_eV"][0])
             upper.plot(time, values, color=color, lw=0.9, label=label)
-        upper.set(ylabel="energy (eV)", title="Molecular dynamics with the 4G potential")
-        upper.legend(loc="center right", ncols=3)
+        upper.set(ylabel="energy (eV)", title="Energy in dynamics with 4G")
+        upper.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, borderaxespad=0.0)
         change = 1e6 * (log["conserved_eV"] - log["conserved_eV"][0]) / n_atoms
         lower.plot(time, change, color="0.15", lw=0.9)
         lower.set(xlabel="time (ps)", ylabel="change (µeV/atom)", xlim=(time[0], time[-1]))

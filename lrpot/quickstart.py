@@ -12,9 +12,11 @@ import numpy as np
 
 from lrpot import md, plots
 from lrpot.data import Structure, read_structures
+from lrpot.descriptors import default_acsf
 from lrpot.io import save
 from lrpot.models import hdnnp_2g, hdnnp_3g, hdnnp_4g
 from lrpot.potential import Potential
+from lrpot.system import Prediction
 from lrpot.tables import errors_table, far_hydrogen_table
 from lrpot.training import Evaluation, charge_stage, energy_stage, evaluate_structures, fit
 from lrpot.training.metrics import predict_structures
@@ -81,13 +83,16 @@ def quickstart(
         test = read_structures(data / "carbon_test.xyz", require=labels)
     clock.lap("reading")
 
-    key = jax.random.key(seed)
+    # A longer reach for charges and for bonds along the chain, a shorter one for angles.
+    descriptor = default_acsf(ELEMENTS, cutoff=7.0, angular_cutoff=5.0)
+    common: dict[str, Any] = {"descriptor": descriptor, "key": jax.random.key(seed)}
     charges, energies = charge_stage(epochs=charge_epochs), energy_stage(epochs=energy_epochs)
     runs = {
-        "2G": (hdnnp_2g(ELEMENTS, key=key), (energies,)),
-        "4G": (hdnnp_4g(ELEMENTS, key=key), (charges, energies)),
-        # Charges alone, from local surroundings: what a 3G potential would know.
-        "local charges": (hdnnp_3g(ELEMENTS, key=key), (charges,)),
+        "2G": (hdnnp_2g(ELEMENTS, **common), (energies,)),
+        "4G": (hdnnp_4g(ELEMENTS, **common), (charges, energies)),
+        # Charges alone, from what is within the cutoff. Neutralisation is left out: it would
+        # spread the total charge evenly over the molecule, which happens to look right here.
+        "local charges": (hdnnp_3g(ELEMENTS, neutralisation="none", **common), (charges,)),
     }
     trained: dict[str, Potential] = {}
     for name, (potential, stages) in runs.items():
@@ -106,8 +111,13 @@ def quickstart(
             title="Errors on the test structures: RMSE (MAE)",
         )
     )
-    far, panels = _chain(trained, test)
+    predicted = {
+        "4G": evaluations["4G"].predictions,
+        "local charges": predict_structures(trained["local charges"], test, forces=False),
+    }
+    far, panels = _chain(predicted, test)
     say(far_hydrogen_table(far))
+    say(_bonds(test))
     clock.lap("evaluation")
 
     start = next(one.system for one in test if float(one.system.total_charge) == 1.0)
@@ -125,7 +135,8 @@ def quickstart(
     say(f"Energy drift {trajectory.drift():+.1e} eV/atom/ps")
     clock.lap("molecular dynamics")
 
-    plots.parity(evaluations, folder / "plots" / "parity.png")
+    shown = ("energy", "forces", "charges")
+    plots.parity(evaluations, folder / "plots" / "parity.png", labels=shown)
     plots.chain_charges(panels, _places(test), folder / "plots" / "charges.png")
     plots.energy_conservation(trajectory, folder / "plots" / "energy.png")
     clock.lap("plots")
@@ -134,14 +145,13 @@ def quickstart(
 
 
 def _chain(
-    trained: Mapping[str, Potential], test: Sequence[Structure]
+    predictions: Mapping[str, Sequence[Prediction]], test: Sequence[Structure]
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]]:
     """Charges of the far hydrogen, and of the whole chain with their spread, by molecule."""
     n_chain = FAR_HYDROGEN + 1
     sources = {"reference": [np.asarray(one.charges) for one in test]}
-    for name in ("4G", "local charges"):
-        predictions = predict_structures(trained[name], test, stress=False)
-        sources[name] = [np.asarray(one.charges) for one in predictions]
+    for name, results in predictions.items():
+        sources[name] = [np.asarray(one.charges) for one in results]
     far: dict[str, dict[str, float]] = {name: {} for name in sources}
     panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for charge, molecule in MOLECULES.items():
@@ -152,6 +162,26 @@ def _chain(
             far[name][molecule] = float(along[:, FAR_HYDROGEN].mean())
             panels[molecule][name] = along.mean(axis=0), along.std(axis=0)
     return far, panels
+
+
+def _bonds(test: Sequence[Structure]) -> str:
+    """The bonds at the far end, mean and standard deviation, in words."""
+    words = []
+    for charge, molecule in MOLECULES.items():
+        chains = np.stack(
+            [
+                np.asarray(one.system.positions)[: FAR_HYDROGEN + 1]
+                for one in test
+                if float(one.system.total_charge) == charge
+            ]
+        )
+        lengths = np.linalg.norm(np.diff(chains, axis=1), axis=-1)
+        hydrogen, carbon = lengths[:, -1], lengths[:, -2]
+        words.append(
+            f"{molecule} C-H {hydrogen.mean():.3f} ± {hydrogen.std():.3f}, "
+            f"C≡C {carbon.mean():.3f} ± {carbon.std():.3f} Å"
+        )
+    return f"Bonds around it: {'; '.join(words)}."
 
 
 def _places(test: Sequence[Structure]) -> np.ndarray:

@@ -57,7 +57,11 @@ class Evaluation:
 
 
 def predict_structures(
-    potential: Potential, structures: Sequence[Structure], *, stress: bool = True
+    potential: Potential,
+    structures: Sequence[Structure],
+    *,
+    forces: bool = True,
+    stress: bool = True,
 ) -> list[Prediction]:
     """Predictions for many structures, in their order and without padding.
 
@@ -66,7 +70,8 @@ def predict_structures(
     """
     results: dict[int, Prediction] = {}
     for batch, chosen in make_batches(structures, potential):
-        stacked = _predict(potential, batch, stress=stress and batch.systems.cell is not None)
+        periodic = batch.systems.cell is not None
+        stacked = _predict(potential, batch, forces=forces, stress=forces and stress and periodic)
         for row, number in enumerate(chosen):
             one = _unpadded(stacked, row, structures[number].system.n_atoms)
             check_prediction(one)
