@@ -183,8 +183,14 @@ def energy_conservation(trajectory: "Trajectory", path: str | Path) -> None:
         ):
             values = log[name] - (0.0 if label == "kinetic" else log["conserved_eV"][0])
             upper.plot(time, values, color=color, lw=0.9, label=label)
-        upper.set(ylabel="energy (eV)", title="Energy in dynamics with 4G")
-        upper.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, borderaxespad=0.0)
+        upper.set(ylabel="energy (eV)", title="Energy conservation")
+        upper.legend(
+            loc="lower right",
+            bbox_to_anchor=(1.0, 0.98),
+            ncols=3,
+            borderaxespad=0.0,
+            handlelength=1.2,
+        )
         change = 1e6 * (log["conserved_eV"] - log["conserved_eV"][0]) / n_atoms
         lower.plot(time, change, color="0.15", lw=0.9)
         lower.set(xlabel="time (ps)", ylabel="change (µeV/atom)", xlim=(time[0], time[-1]))

@@ -38,8 +38,7 @@ class Linearised(eqx.Module):
 def linearise(descriptor: ACSF, environment: Environment) -> Linearised:
     """Values and Jacobian of a descriptor at one environment.
 
-    The Jacobian has atoms · features · neighbours · 3 numbers; `lrpot.training` weighs that
-    against the memory it may use.
+    The Jacobian has atoms · features · neighbours · 3 numbers.
     """
 
     def one_atom(vectors: Array, neighbors: Array, center: Array) -> Array:

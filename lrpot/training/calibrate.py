@@ -58,8 +58,7 @@ def calibrate(
     *,
     atomic_energies: Mapping[str, float] | None = None,
     scaling: str = "sigma",
-    keep: bool = True,
-) -> tuple[Potential, list[Batch]]:
+) -> Potential:
     """Set everything of a potential that is a statistic of the training data.
 
     That is the scaling of the features, the energy offsets of the elements, the energy that an
@@ -72,10 +71,6 @@ def calibrate(
         batches: The same, stacked.
         atomic_energies: Offsets by symbol, in eV; least squares when not given.
         scaling: One of `lrpot.descriptors.scaling.MODES`.
-        keep: Keep descriptor values and Jacobians in the batches.
-
-    Returns:
-        The potential, and the batches with their descriptors when they are kept.
     """
     if scaling not in MODES:
         raise InputError(f"Unknown scaling `{scaling}`. {suggestion(scaling, MODES)}")
@@ -97,8 +92,12 @@ def calibrate(
             else given_offsets(atomic_energies, elements)
         )
         potential = _with_energies(potential, structures, offsets)
-    potential = _with_mean_charges(potential, structures)
-    return potential, [keep_descriptors(potential, batch) if keep else batch for batch in batches]
+    return _with_mean_charges(potential, structures)
+
+
+def is_calibrated(potential: Potential) -> bool:
+    """Whether the features of a potential have been scaled by data."""
+    return bool(jnp.isfinite(potential.descriptor.scaling.minimum).all())
 
 
 def own_descriptor(potential: Potential) -> ACSF:
@@ -118,10 +117,24 @@ def keep_descriptors(potential: Potential, batch: Batch) -> Batch:
     )
 
 
+def kept_bytes(potential: Potential, batches: Sequence[Batch]) -> int:
+    """Memory that the kept descriptors of all batches would take."""
+    per_slot = 3 * own_descriptor(potential).n_features
+    return sum(
+        batch.neighbors.index.size * per_slot * batch.systems.positions.dtype.itemsize
+        for batch in batches
+    )
+
+
 def scale_charge_input(potential: Potential, charges: np.ndarray, numbers: np.ndarray) -> Potential:
-    """Scale the charge input of the short-range networks by the charges that they will see."""
+    """Scale the charge input of the short-range networks by the charges that they will see.
+
+    A scaling that was set by earlier data is kept.
+    """
     term = potential.terms.get("short_range")
     if not isinstance(term, ShortRange) or term.charge_scaling is None:
+        return potential
+    if bool(jnp.isfinite(term.charge_scaling.minimum).all()):
         return potential
     scaling = scaling_from_data(charges.reshape(-1, 1), numbers.ravel(), potential.elements)
     return eqx.tree_at(lambda one: one.terms["short_range"].charge_scaling, potential, scaling)

@@ -13,14 +13,23 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from lrpot.data import Batch, Structure, make_batches
+from lrpot.data import LABELS, Batch, Structure, make_batches
 from lrpot.errors import InputError
 from lrpot.potential import Potential, trainable
-from lrpot.training.calibrate import calibrate, keep_descriptors, scale_charge_input
+from lrpot.training.calibrate import (
+    calibrate,
+    is_calibrated,
+    keep_descriptors,
+    kept_bytes,
+    scale_charge_input,
+)
 from lrpot.training.checkpoint import fingerprint, read_checkpoint, read_notes, write_checkpoint
 from lrpot.training.loss import loss, predict_batch, squared_errors
 from lrpot.training.progress import Reporter, reporter
 from lrpot.training.stages import PARTS, Stage, check_stages, default_stages
+
+KEEP_AT_MOST = 8e9
+"""Memory that kept descriptors and Jacobians may take, in bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +47,9 @@ class Fit:
 
 
 class _State(eqx.Module):
-    """Everything that changes from epoch to epoch; what a checkpoint holds."""
+    """Parameters of a stage, in the shape of a potential, and the state of its optimiser."""
 
-    potential: Potential
+    parameters: Potential
     average: Potential
     best: Potential
     optimiser: Any
@@ -74,7 +83,8 @@ def fit(
 ) -> Fit:
     """Train a potential on reference structures.
 
-    Statistics of the potential (energy offsets, scalings) are set from the training data first.
+    Statistics of a new potential (energy offsets, scalings) are set from the training data first;
+    one that has them, because it was trained before, keeps them.
     Structures of any size, boundary and total charge can be mixed. With a folder the training
     can be killed at any moment and, called again with the same arguments, goes on from its last
     checkpoint to the very parameters that an unbroken run ends with.
@@ -87,8 +97,9 @@ def fit(
         stages: What to train in turn; `default_stages` when not given.
         atomic_energies: Energy offsets by symbol, in eV; least squares when not given.
         scaling: Scaling of the descriptor, of `lrpot.descriptors.scaling.MODES`.
-        keep: Compute descriptors and their Jacobians once and keep them. Costs atoms ·
-            features · neighbours · 3 numbers per structure, and saves most of the time.
+        keep: Compute descriptors and their Jacobians once and keep them, which saves most of
+            the time. They take atoms · features · neighbours · 3 numbers per structure, and are
+            computed anew in every step if that is more than `KEEP_AT_MOST` bytes in all.
         folder: For checkpoints.
         checkpoint_seconds: Least time between two checkpoints.
         seed: Of the order of the structures.
@@ -105,17 +116,20 @@ def fit(
     check_stages(stages, potential, train)
     folder = None if folder is None else Path(folder)
     settings = (stages, atomic_energies, scaling, keep, seed)
-    labels = [dataclasses.astuple(one)[1:-1] for one in (*train, *validation)]
-    systems = [one.system for one in (*train, *validation)]
-    notes = _Notes(fingerprint(repr(settings), len(train), potential, systems, labels))
+    data = [
+        (one.system, [getattr(one, label) for label in LABELS]) for one in (*train, *validation)
+    ]
+    notes = _Notes(fingerprint(repr(settings), len(train), potential, data))
     stored = _stored_notes(folder, notes)
 
     batches = [batch for batch, _ in make_batches(train, potential)]
     held_out = [batch for batch, _ in make_batches(validation, potential)]
-    potential, batches = calibrate(
-        potential, train, batches, atomic_energies=atomic_energies, scaling=scaling, keep=keep
-    )
-    if keep:
+    if not is_calibrated(potential):
+        potential = calibrate(
+            potential, train, batches, atomic_energies=atomic_energies, scaling=scaling
+        )
+    if keep and kept_bytes(potential, (*batches, *held_out)) <= KEEP_AT_MOST:
+        batches = [keep_descriptors(potential, batch) for batch in batches]
         held_out = [keep_descriptors(potential, batch) for batch in held_out]
     if stored is not None:
         notes = stored
@@ -266,17 +280,17 @@ class _Trainer:
             objective = lambda parameters: loss(  # noqa: E731
                 eqx.combine(parameters, rest), data[row], self.weights
             )
-            gradient, means = jax.grad(objective, has_aux=True)(state.potential)
+            gradient, means = jax.grad(objective, has_aux=True)(state.parameters)
             step, optimiser = self.optimiser.update(
                 gradient,
                 state.optimiser,
-                state.potential,  # pyright: ignore[reportArgumentType]  (any tree will do)
+                state.parameters,  # pyright: ignore[reportArgumentType]  (any tree will do)
             )
-            potential = eqx.apply_updates(state.potential, step)
+            parameters = eqx.apply_updates(state.parameters, step)
             average = jax.tree.map(
-                lambda old, new: decay * old + (1 - decay) * new, state.average, potential
+                lambda old, new: decay * old + (1 - decay) * new, state.average, parameters
             )
-            return _State(potential, average, state.best, optimiser), means
+            return _State(parameters, average, state.best, optimiser), means
 
         return jax.lax.scan(update, state, rows)
 

@@ -125,6 +125,9 @@ def check_stages(
     """Raise `InputError` unless the potential can learn what the stages ask for from the data."""
     if not stages:
         raise InputError("There are no stages to train.")
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise InputError(f"Every stage needs a name of its own, got {names}.")
     for stage in stages:
         wanted = [label for label in LABELS if getattr(stage.weights, label)]
         for label in wanted:
