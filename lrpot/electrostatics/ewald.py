@@ -1,18 +1,21 @@
 """Charges in a crystal: the Ewald sum for Gaussian and point charges in any cell.
 
-Every charge is dressed with a Gaussian of width s_i = max(σ_i, 1/2α). The dressed charges are
-summed in reciprocal space with their own widths; what is left between the bare and the dressed
-pair is short-ranged, and nothing at all between two charges wider than 1/2α, so that wide charges
-do not lengthen the real-space sum. In units of kₑ the matrix is
+Every narrow charge is dressed with a Gaussian of width s_i = max(σ_i, 1/2α). Pairs of narrow
+charges are summed in reciprocal space with the widths s; what is left between the bare and the
+dressed pair is short-ranged. A wide charge, σ_i ≥ 1/√2α, is smooth enough for the waves as it is,
+and so is its potential at any other charge: its pairs take their own widths and have no
+real-space part, which would reach as far as the widest charge does. In units of kₑ the matrix is
+
+    A_ij = 4π/V Σ_{k≠0} exp(-(σ_i² + σ_j²) k²/2) cos(k·r_ij)/k²,         one of i, j being wide,
 
     A_ij = 4π/V Σ_{k≠0} exp(-(s_i² + s_j²) k²/2) cos(k·r_ij)/k²                     (waves)
          + Σ'_n [K(r_ijn, σ_i² + σ_j²) - K(r_ijn, s_i² + s_j²)]                    (real space)
          + δ_ij [1/(√π σ_i) - 1/(√π s_i)]                                          (self)
          - 2π/V (s_i² + s_j² - σ_i² - σ_j²)                                        (background)
 
-with K the kernel of `lrpot.electrostatics.kernels`. Any s gives the same sum, which is that of the
-bare Gaussians over k ≠ 0: positive semidefinite, and right for charged cells in a neutralising
-background too. Point charges have σ = 0, K = 1/r and no 1/(√π σ).
+otherwise, with K the kernel of `lrpot.electrostatics.kernels`. Any s gives the same sum, which is
+that of the bare Gaussians over k ≠ 0: positive semidefinite, and right for charged cells in a
+neutralising background too. Point charges have σ = 0, K = 1/r and no 1/(√π σ).
 """
 
 import math
@@ -34,10 +37,21 @@ class _Pieces(eqx.Module):
     real: Float[Array, "atoms neighbors"]
     cosines: Float[Array, "atoms waves"]
     sines: Float[Array, "atoms waves"]
+    dampings: tuple[tuple[Float[Array, "atoms waves"], Float[Array, "atoms waves"]], ...]
     weights: Float[Array, " waves"]
     own: Float[Array, " atoms"]
+    narrow: Float[Array, " atoms"]
     excess: Float[Array, " atoms"]
     background: Float[Array, ""]
+
+    @property
+    def factors(self) -> list[tuple[Array, Array]]:
+        """Pairs (L, R) such that the waves contribute Σ L diag(weights) Rᵀ."""
+        return [
+            (phases * left, phases * right)
+            for left, right in self.dampings
+            for phases in (self.cosines, self.sines)
+        ]
 
 
 def ewald_potential(
@@ -65,10 +79,11 @@ def ewald_potential(
     """
     pieces = _pieces(widths, system, environment, alpha=alpha, cutoff=cutoff)
     phi = jnp.sum(pieces.real * of_neighbors(charges, environment.index), axis=1)
-    phi += pieces.cosines @ (pieces.weights * (charges @ pieces.cosines))
-    phi += pieces.sines @ (pieces.weights * (charges @ pieces.sines))
+    for left, right in pieces.factors:
+        phi += left @ (pieces.weights * (charges @ right))
     phi += pieces.own * charges
-    phi -= pieces.background * (pieces.excess * charges.sum() + pieces.excess @ charges)
+    narrow, excess = pieces.narrow, pieces.excess
+    phi -= pieces.background * (excess * (narrow @ charges) + narrow * (excess @ charges))
     return KE * phi
 
 
@@ -82,9 +97,9 @@ def ewald_matrix(
 ) -> Float[Array, "atoms atoms"]:
     """The matrix of `ewald_potential`, in eV/e². Arguments as there."""
     pieces = _pieces(widths, system, environment, alpha=alpha, cutoff=cutoff)
-    matrix = (pieces.cosines * pieces.weights[None, :]) @ pieces.cosines.T
-    matrix += (pieces.sines * pieces.weights[None, :]) @ pieces.sines.T
-    matrix -= pieces.background * (pieces.excess[:, None] + pieces.excess[None, :])
+    matrix = sum((left * pieces.weights[None, :]) @ right.T for left, right in pieces.factors)
+    background = pieces.excess[:, None] * pieces.narrow[None, :]
+    matrix -= pieces.background * (background + background.T)
     rows = jnp.arange(system.n_atoms)
     matrix = matrix.at[rows[:, None], environment.index].add(pieces.real, mode="drop")
     return KE * matrix.at[rows, rows].add(pieces.own)
@@ -102,10 +117,12 @@ def _pieces(
     narrowest = 1 / (4 * alpha**2)
     if widths is None:
         bare, dressed = None, jnp.full_like(system.positions[:, 0], narrowest)
+        narrow = jnp.ones_like(dressed)
         own = -self_potential(jnp.sqrt(dressed))
     else:
         bare = widths**2
         dressed = jnp.maximum(bare, narrowest)
+        narrow = (bare < 2 * narrowest).astype(bare.dtype)
         own = self_potential(widths) - self_potential(jnp.sqrt(dressed))
 
     volume = jnp.linalg.det(cell)
@@ -116,7 +133,15 @@ def _pieces(
     k_squared = jnp.where(filled, k_squared, 1.0)
     # The list holds one wave of each pair ±k, so each counts twice.
     weights = jnp.where(filled, 2 * 4 * math.pi / volume / k_squared, 0.0)
-    damping = jnp.exp(-0.5 * dressed[:, None] * k_squared[None, :])
+
+    def damping(squares: Array, atoms: Array) -> Array:
+        return atoms[:, None] * jnp.exp(-0.5 * squares[:, None] * k_squared[None, :])
+
+    narrow_dressed = damping(dressed, narrow)
+    dampings = ((narrow_dressed, narrow_dressed),)
+    if bare is not None:
+        narrow_bare, wide = damping(bare, narrow), damping(bare, 1 - narrow)
+        dampings = (*dampings, (wide, narrow_bare + wide), (narrow_bare, wide))
     phases = 2 * math.pi * fractional @ numbers.T
 
     distances_squared = jnp.sum(environment.vectors**2, axis=-1)
@@ -130,13 +155,17 @@ def _pieces(
             gamma = squares[:, None] + around
         return coulomb_kernel(distances_squared, gamma)
 
-    within = (distances_squared < cutoff**2) & (environment.index < system.n_atoms)
+    # 0 for empty slots, so that they drop out here.
+    both_narrow = narrow[:, None] * of_neighbors(narrow, environment.index)
+    within = (distances_squared < cutoff**2) & (both_narrow > 0)
     return _Pieces(
         real=jnp.where(within, pair(bare) - pair(dressed), 0.0),
-        cosines=damping * jnp.cos(phases),
-        sines=damping * jnp.sin(phases),
+        cosines=jnp.cos(phases),
+        sines=jnp.sin(phases),
+        dampings=dampings,
         weights=weights,
         own=own,
+        narrow=narrow,
         excess=dressed if bare is None else dressed - bare,
         background=2 * math.pi / volume,
     )
