@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import ArrayLike
 
 from lrpot.errors import InputError, suggestion
 from lrpot.system import System
@@ -16,7 +17,12 @@ LABELS = ("energy", "forces", "stress", "charges", "dipole")
 CHARGE_TOLERANCE = 0.01
 """Largest allowed difference, in e, between the sum of reference charges and the total charge."""
 
-_SYNONYMS = {"charges": ("charge",), "total_charge": ("charge",)}
+_NAMES = {
+    ("charges", "charges"): ("charges", "charge"),
+    ("charges", "charge"): ("charges", "charge"),  # ASE renames a column `charge` as it reads
+    ("total_charge", "total_charge"): ("total_charge", "charge"),
+}
+"""Names to look under, by label and key, where the key itself is not the only one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +119,7 @@ def read_structures(
     ]
 
 
-def system_from_atoms(atoms: Any, total_charge: float, name: str = "The structure") -> System:
+def system_from_atoms(atoms: Any, total_charge: ArrayLike, name: str = "The structure") -> System:
     """A `System` from `ase.Atoms`, periodic in all three directions or in none."""
     if atoms.pbc.any() and not atoms.pbc.all():
         raise InputError(
@@ -131,9 +137,11 @@ def _structure(
     atoms: Any, name: str, keys: Keys, require: Sequence[str], charge_tolerance: float
 ) -> Structure:
     results = atoms.calc.results if atoms.calc is not None else {}
-    found = {**atoms.arrays, **atoms.info, **results}
-    found = {key: value for key, value in found.items() if key not in ("positions", "numbers")}
-    values = {label: _look_up(found, label, getattr(keys, label)) for label in LABELS}
+    columns = {
+        key: value for key, value in atoms.arrays.items() if key not in ("positions", "numbers")
+    }
+    found = {**atoms.info, **results, **columns}
+    values = {label: _look_up(found, label, getattr(keys, label), name) for label in LABELS}
     for label in require:
         if values[label] is None:
             key = getattr(keys, label)
@@ -141,9 +149,11 @@ def _structure(
                 f"{name} has no {label}: there is no `{key}`. {suggestion(key, found)} Name the "
                 f"right one with `Keys({label}=...)`, or do not train on {label}."
             )
-    charge = _look_up(found, "total_charge", keys.total_charge)
-    total_charge = 0.0 if charge is None else float(charge)
-    system = system_from_atoms(atoms, total_charge, name)
+    # Not among the columns: one of them may be called `charge`.
+    whole = {**atoms.info, **results}
+    charge = _look_up(whole, "total_charge", keys.total_charge, name)
+    system = system_from_atoms(atoms, 0.0 if charge is None else charge, name)
+    total_charge = float(system.total_charge)
     charges, stress = values["charges"], values["stress"]
     if charges is not None and abs(charges.sum() - total_charge) > charge_tolerance:
         raise InputError(
@@ -151,18 +161,19 @@ def _structure(
             f"{total_charge:g} e (tolerance {charge_tolerance} e). Check "
             f"`{keys.total_charge}`, or raise `charge_tolerance`."
         )
+    if stress is not None and stress.shape == (9,):
+        values["stress"] = stress.reshape(3, 3)
     if stress is not None and stress.shape == (6,):
         xx, yy, zz, yz, xz, xy = stress
         values["stress"] = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
     return Structure(system, **values, name=name)
 
 
-def _look_up(found: Mapping[str, Any], label: str, key: str) -> np.ndarray | None:
-    names = (key, *_SYNONYMS.get(label, ())) if key == getattr(Keys(), label) else (key,)
-    for name in names:
+def _look_up(found: Mapping[str, Any], label: str, key: str, where: str) -> np.ndarray | None:
+    for name in _NAMES.get((label, key), (key,)):
         if name in found:
             try:
                 return np.asarray(found[name], dtype=float)
             except (TypeError, ValueError):
-                raise InputError(f"`{name}` is not numeric: {found[name]!r}.") from None
+                raise InputError(f"{where}: `{name}` is not numeric: {found[name]!r}.") from None
     return None
