@@ -163,7 +163,8 @@ def _with_mean_charges(potential: Potential, structures: Sequence[Structure]) ->
         return potential
     numbers = np.concatenate([one.system.numbers for one in labelled])
     charges = np.concatenate([one.charges for one in labelled if one.charges is not None])
-    means = [charges[numbers == number].mean() for number in potential.elements]
+    samples = [charges[numbers == number] for number in potential.elements]
+    means = [one.mean() if len(one) else 0.0 for one in samples]
     last = lambda one: one.charge_model.networks.biases[-1]  # noqa: E731
     return eqx.tree_at(last, potential, last(potential).at[:, 0].set(jnp.asarray(means)))
 

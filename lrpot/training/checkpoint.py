@@ -22,7 +22,7 @@ FILE = "checkpoint.safetensors"
 
 def fingerprint(*parts: Any) -> str:
     """Hash of settings (by their representation) and of all arrays in the given trees."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(jax.tree.structure(parts)).encode())  # with static settings
     for leaf in jax.tree.leaves(parts):
         if isinstance(leaf, jax.Array | np.ndarray):
             digest.update(np.ascontiguousarray(leaf).tobytes())
