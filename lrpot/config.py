@@ -25,7 +25,7 @@ def read_toml(path: str | Path, cls: type[T]) -> T:
             values = tomllib.load(file)
     except OSError as error:
         raise InputError(f"Cannot read the configuration {path}: {error.strerror}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid TOML: {error}.") from None
     return from_mapping(cls, values, where=str(path))
 

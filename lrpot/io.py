@@ -97,7 +97,7 @@ def load(path: str | Path) -> Potential:
         )
     try:
         potential = _rebuild(json.loads(header["potential"]), "", arrays)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"The header of {path} is damaged: {error!r}.") from None
     if not isinstance(potential, Potential) or arrays:
         raise InputError(f"{path} does not hold exactly one potential.")

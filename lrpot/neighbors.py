@@ -7,7 +7,6 @@ lists are used (`lrpot.interop.jax_md`).
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import vesin
 from jaxtyping import Array, Bool, Int
 
 from lrpot.errors import InputError
@@ -54,6 +53,8 @@ def neighbor_list(
     Raises:
         InputError: If two atoms are closer than `OVERLAP`.
     """
+    import vesin  # it imports ASE, which `import lrpot` does not wait for
+
     real = np.flatnonzero(np.asarray(system.numbers) > 0)
     positions = np.asarray(system.positions, dtype=float)[real]
     periodic = system.cell is not None

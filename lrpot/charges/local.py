@@ -1,6 +1,6 @@
 """Third generation: charges from the local surroundings of each atom."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ from lrpot.charges.result import Charges
 from lrpot.descriptors.scaling import element_index
 from lrpot.electrostatics import DirectSum
 from lrpot.environment import Environment
+from lrpot.errors import InputError, suggestion
 from lrpot.networks import ElementNetworks
 from lrpot.system import System
 
@@ -41,6 +42,14 @@ class LocalCharges(eqx.Module):
     neutralisation: Neutralisation = eqx.field(static=True, default="uniform")
 
     frozen: ClassVar[tuple[str, ...]] = ("radii",)
+
+    def __check_init__(self):
+        known = get_args(Neutralisation)
+        if self.neutralisation not in known:
+            raise InputError(
+                f"Unknown neutralisation `{self.neutralisation}`. "
+                f"{suggestion(self.neutralisation, known)}"
+            )
 
     def __call__(
         self, features: Float[Array, "atoms features"], system: System, environment: Environment
