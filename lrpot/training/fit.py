@@ -253,9 +253,11 @@ class _Trainer:
                 self.state, self.rest, self.batches[number], jnp.asarray(rows)
             )
             for label, values in means.items():
-                sums[label] = sums.get(label, 0.0) + float(values.sum())
-                counts[label] = counts.get(label, 0.0) + len(rows)
-        return {label: (total / counts[label]) ** 0.5 for label, total in sums.items()}
+                # The mean of an update is over the structures that have the label.
+                known = np.asarray(self.batches[number].known[label])[rows].sum(axis=1)
+                sums[label] = sums.get(label, 0.0) + float(known @ np.asarray(values))
+                counts[label] = counts.get(label, 0.0) + float(known.sum())
+        return {label: (sums[label] / counts[label]) ** 0.5 for label in sums if counts[label]}
 
     def validate(self) -> tuple[dict[str, float], float | None]:
         """Errors of the averaged parameters on the validation set, and their weighted sum."""

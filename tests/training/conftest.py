@@ -3,19 +3,21 @@
 import dataclasses
 import functools
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 import lrpot
-from lrpot.data import Structure
+from lrpot.data import Structure, make_batches
 from lrpot.descriptors import default_acsf
-from lrpot.training.metrics import predict_structures
+from lrpot.training import predict_batch
 
 ELEMENTS = ("H", "O")
 ATOMS = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [0.2, 0.3, 2.5], [1.1, 2.2, 1.4]])
 NUMBERS = np.array([8, 1, 1, 8, 1])
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 HARDNESS = {"H": 13.0, "O": 8.0}
 
 
@@ -36,6 +38,14 @@ def kept_compilations(tmp_path_factory):
             yield names["jax_compilation_cache_dir"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_compilation():
+    """Compilation takes longer than all these trainings together."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eqx, "filter_jit", functools.partial(eqx.filter_jit, compiler_options=QUICK))
+        yield
+
+
 def build(recipe, key=0, **settings):
     """A tiny potential of any recipe."""
     descriptor = default_acsf(ELEMENTS, cutoff=3.0, spacing=1.1, shells=1, zetas=(1.0,))
@@ -50,16 +60,21 @@ def unlabelled(n_atoms, total_charge=0.0, cell=None, seed=0):
 
 
 def labelled(potential, structures):
-    """The structures with everything that the potential says about them."""
-    found = []
-    for structure, prediction in zip(
-        structures, predict_structures(potential, structures), strict=True
-    ):
-        labels = ("energy", "forces", "stress", "charges", "dipole")
-        values = {label: getattr(prediction, label) for label in labels}
-        values = {label: np.asarray(one) for label, one in values.items() if one is not None}
-        found.append(dataclasses.replace(structure, **values))
-    return found
+    """The structures of one size bucket with what a potential says about them."""
+    ((batch, chosen),) = make_batches(structures, potential)
+    found = jax.jit(predict_batch, compiler_options=QUICK)(potential, batch)
+    rows = np.argsort(chosen)
+    result = []
+    for structure, row in zip(structures, rows, strict=True):
+        n_atoms = structure.system.n_atoms
+        labels = dict(
+            energy=np.asarray(found.energy[row]),
+            forces=np.asarray(found.forces[row])[:n_atoms],
+            charges=np.asarray(found.charges[row])[:n_atoms],
+            dipole=np.asarray(found.dipole[row]),
+        )
+        result.append(dataclasses.replace(structure, **labels))
+    return result
 
 
 @functools.cache

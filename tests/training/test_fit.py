@@ -1,0 +1,317 @@
+"""Training: what each stage learns and leaves alone, and that it finds what is to be found."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+import lrpot
+from lrpot.data import make_batches
+from lrpot.potential import trainable
+from lrpot.training import (
+    Stage,
+    Weights,
+    calibrate,
+    charge_stage,
+    default_stages,
+    energy_stage,
+    evaluate_structures,
+    fit,
+    joint_stage,
+    squared_errors,
+)
+from lrpot.training.metrics import predict_structures
+
+SHORT = {"epochs": 12, "batch_size": 6, "averaging": 0.5, "learning_rate": 0.02}
+
+
+def arrays(tree, *, learnt=None):
+    """All arrays of a potential or a part of it; with `learnt`, those that training may touch."""
+    if learnt is not None:
+        flags = trainable(tree)
+        tree = eqx.filter(tree, flags, inverse=not learnt)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array))]
+
+
+def same(one, other):
+    return all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+
+
+def quietly(potential, structures, validation=(), **settings):
+    return fit(potential, structures, validation, progress=False, **settings)
+
+
+@pytest.fixture(scope="module")
+def fresh(tiny):
+    return tiny.potential("hdnnp_4g")
+
+
+@pytest.fixture(scope="module")
+def first_stage(fresh, molecules):
+    return quietly(fresh, molecules, stages=(charge_stage(**SHORT),))
+
+
+@pytest.fixture(scope="module")
+def both_stages(fresh, molecules):
+    return quietly(fresh, molecules, stages=(charge_stage(**SHORT), energy_stage(**SHORT)))
+
+
+def test_both_stages_bring_their_errors_down(both_stages):
+    assert len(both_stages.history) == 2 * SHORT["epochs"]
+    for stage, labels in (("charges", {"charges"}), ("energies", {"energy", "forces"})):
+        rows = [row for row in both_stages.history if row["stage"] == stage]
+        assert [row["epoch"] for row in rows] == list(range(1, SHORT["epochs"] + 1))
+        assert set(rows[0]["train"]) == labels
+        for label in labels:
+            assert rows[-1]["train"][label] < 0.7 * rows[0]["train"][label]
+        assert np.all(np.diff([row["seconds"] for row in rows]) > 0)
+
+
+def test_the_charge_stage_leaves_all_energy_terms_alone(fresh, first_stage, molecules):
+    batches = [batch for batch, _ in make_batches(molecules, fresh)]
+    calibrated = calibrate(fresh, molecules, batches)
+    assert same(arrays(first_stage.potential.terms), arrays(calibrated.terms))
+    assert same(arrays(first_stage.potential.descriptor), arrays(calibrated.descriptor))
+    assert not same(arrays(first_stage.potential.charge_model), arrays(fresh.charge_model))
+
+
+def test_the_energy_stage_leaves_the_charges_alone(first_stage, both_stages):
+    first, last = first_stage.potential, both_stages.potential
+    assert same(arrays(first.charge_model), arrays(last.charge_model))
+    assert not same(
+        arrays(first.terms["short_range"].networks), arrays(last.terms["short_range"].networks)
+    )
+
+
+def test_statistics_and_widths_are_not_learnt(first_stage, both_stages, molecules):
+    first, last = first_stage.potential, both_stages.potential
+    assert same(arrays(first.descriptor), arrays(last.descriptor))
+    assert same(arrays(first.terms["offsets"]), arrays(last.terms["offsets"]))
+    assert same(arrays(first.charge_model.radii), arrays(last.charge_model.radii))
+    assert same(arrays(first.terms["short_range"].scale), arrays(last.terms["short_range"].scale))
+    predicted = predict_structures(last, molecules, forces=False)
+    charges = np.concatenate([one.charges for one in predicted])
+    numbers = np.concatenate([one.system.numbers for one in molecules])
+    scaling = last.terms["short_range"].charge_scaling  # set once, between the stages
+    for row, number in enumerate(last.elements):
+        ours = charges[numbers == number]
+        np.testing.assert_allclose(scaling.offset[row, 0], ours.mean(), rtol=1e-9)
+        np.testing.assert_allclose(scaling.factor[row, 0], 1 / ours.std(), rtol=1e-9)
+
+
+def test_the_same_seed_gives_the_same_parameters(fresh, first_stage, molecules):
+    again = quietly(fresh, molecules, stages=(charge_stage(**SHORT),))
+    assert same(arrays(again.potential), arrays(first_stage.potential))
+    other = quietly(fresh, molecules, stages=(charge_stage(**SHORT),), seed=1)
+    assert not same(arrays(other.potential), arrays(first_stage.potential))
+
+
+def test_descriptors_kept_or_not_give_the_same_training(fresh, both_stages, molecules):
+    stages = charge_stage(**SHORT), energy_stage(**SHORT)
+    plain = quietly(fresh, molecules, stages=stages, keep=False)
+    for row, other in zip(plain.history, both_stages.history, strict=True):
+        for label, value in row["train"].items():
+            np.testing.assert_allclose(value, other["train"][label], rtol=1e-8)
+    for one, other in zip(arrays(plain.potential), arrays(both_stages.potential), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-8)
+
+
+def test_a_second_training_goes_on_from_the_statistics_of_the_first(both_stages, molecules):
+    """Other data would give other offsets and scalings, and make nonsense of the networks."""
+    first = both_stages.potential
+    others = [
+        dataclasses.replace(one, energy=np.array(one.energy + 1e4), charges=None)
+        for one in molecules[::4]
+    ]
+    stage = energy_stage(epochs=1, batch_size=6)
+    second = quietly(first, others, stages=(stage,)).potential
+    assert same(arrays(first.terms, learnt=False), arrays(second.terms, learnt=False))
+    assert same(arrays(first.charge_model), arrays(second.charge_model))
+
+
+DEFAULTS = {
+    "hdnnp_2g": ("energies",),
+    "hdnnp_3g": ("charges", "energies"),
+    "hdnnp_4g": ("charges", "energies"),
+    "cent": ("joint",),
+}
+
+
+@pytest.mark.parametrize(("recipe", "names"), DEFAULTS.items())
+def test_every_recipe_has_its_usual_stages(tiny, molecules, recipe, names):
+    stages = default_stages(tiny.potential(recipe), molecules)
+    assert tuple(stage.name for stage in stages) == names
+
+
+@pytest.mark.parametrize("recipe", ["hdnnp_3g", "hdnnp_4g", "cent"])
+def test_without_reference_charges_everything_is_learnt_from_energies(tiny, molecules, recipe):
+    bare = [dataclasses.replace(one, charges=None) for one in molecules]
+    (stage,) = default_stages(tiny.potential(recipe), bare)
+    assert stage.train == ("charge_model", "terms")
+    assert stage.weights == Weights(energy=100.0, forces=1.0)
+
+
+@pytest.mark.parametrize("recipe", ["hdnnp_2g", "hdnnp_3g", "cent"])
+def test_the_usual_stages_train_every_recipe(tiny, molecules, recipe):
+    """4G is trained above. These molecules are of two sizes and several total charges."""
+    potential = tiny.potential(recipe)
+    stages = [
+        dataclasses.replace(one, **{**SHORT, "learning_rate": 0.05})
+        for one in default_stages(potential, molecules)
+    ]
+    found = quietly(potential, molecules, stages=stages)
+    for stage in stages:
+        rows = [row["train"] for row in found.history if row["stage"] == stage.name]
+        weights = dataclasses.asdict(stage.weights)
+        first, last = (
+            sum(weights[k] * v**2 for k, v in row.items()) for row in rows[:: len(rows) - 1]
+        )
+        assert last < 0.8 * first
+
+
+def test_joint_training_learns_all_parts_from_all_labels_in_several_buckets(tiny, fresh, molecules):
+    larger = []
+    for total_charge in (0, 1, 2):
+        bare = tiny.structure(5, total_charge, seed=total_charge)
+        charges = np.array([-0.6, 0.4, 0.4, -0.6, 0.4]) + total_charge / 5
+        labels = dict(
+            energy=np.array(-3.0),
+            forces=np.zeros((5, 3)),
+            charges=charges,
+            dipole=charges @ np.asarray(bare.system.positions),
+        )
+        larger.append(dataclasses.replace(bare, **labels))
+    structures = [*molecules[:6], *larger]
+    assert len(make_batches(structures, fresh)) == 2
+    weights = Weights(energy=10.0, forces=1.0, charges=30.0, dipole=3.0)
+    stage = joint_stage(weights=weights, epochs=12, batch_size=3, averaging=0.0)
+    found = quietly(fresh, structures, stages=(stage,))
+    assert set(found.history[0]["train"]) == {"energy", "forces", "charges", "dipole"}
+    first, last = found.history[0]["train"], found.history[-1]["train"]
+    assert all(last[label] < first[label] for label in ("energy", "charges", "dipole"))
+    moved = arrays(found.potential, learnt=True), arrays(fresh, learnt=True)
+    assert not any(np.array_equal(*pair) for pair in zip(*moved, strict=True) if pair[0].any())
+
+
+def test_errors_count_only_structures_that_have_the_label(tiny, molecules):
+    structures = [
+        one if number % 3 == 0 else dataclasses.replace(one, charges=None)
+        for number, one in enumerate(molecules)
+    ]
+    potential = tiny.potential("hdnnp_4g")
+    stage = charge_stage(epochs=1, batch_size=1, learning_rate=1e-12)
+    found = quietly(potential, structures, stages=(stage,))
+    ((batch, _),) = make_batches(structures, potential)
+    squared = eqx.filter_jit(lambda p, b: squared_errors(p, b, {"charges": 1.0}))
+    errors = squared(found.potential, batch)["charges"]
+    expected = np.sqrt(np.sum(errors) / (len(structures) / 3))
+    np.testing.assert_allclose(found.history[0]["train"]["charges"], expected, rtol=1e-6)
+
+
+def test_validation_picks_the_best_parameters_and_patience_ends_the_stage(tiny, molecules):
+    train, held_out = molecules[:12], molecules[12:]
+    wild = Stage(
+        weights=Weights(energy=1.0),
+        train=("terms",),
+        epochs=100,
+        batch_size=6,
+        learning_rate=0.3,
+        averaging=0.0,
+        patience=4,
+    )
+    found = quietly(tiny.potential("hdnnp_2g"), train, held_out, stages=(wild,))
+    errors = [row["validation"]["energy"] for row in found.history]
+    best = int(np.argmin(errors))
+    assert best + 1 + wild.patience == len(errors) < wild.epochs
+    assert errors[best] < 0.99 * errors[-1]
+    evaluation = evaluate_structures(found.potential, held_out)
+    np.testing.assert_allclose(evaluation.total["energy"].rmse, errors[best], rtol=1e-9)
+
+
+def test_averaging_weighs_old_parameters_by_its_decay(tiny, molecules):
+    """One update of everything at once: the average is between the first and the new one."""
+    potential = tiny.potential("hdnnp_2g")
+    first = quietly(potential, molecules, stages=(energy_stage(epochs=1, batch_size=24),))
+    once = {"epochs": 1, "batch_size": 24, "learning_rate": 0.1}
+    new, mean = (
+        quietly(first.potential, molecules, stages=(energy_stage(**once, averaging=averaging),))
+        for averaging in (0.0, 0.75)
+    )
+    triples = zip(*(arrays(one.potential, learnt=True) for one in (first, new, mean)), strict=True)
+    for old, updated, averaged in triples:
+        assert not np.array_equal(old, updated)
+        np.testing.assert_allclose(averaged, 0.75 * old + 0.25 * updated, rtol=0, atol=1e-14)
+
+
+def test_charge_training_finds_the_hardness_behind_the_charges(tiny, molecules):
+    """Charges of an equilibration with known hardness, each geometry in two charge states.
+
+    How charges respond to the total charge fixes the hardness, whatever the networks learn.
+    """
+    stage = charge_stage(epochs=400, batch_size=20, learning_rate=0.05)
+    potential = tiny.potential("hdnnp_4g", hardness=10.0)
+    found = quietly(potential, molecules[:20], stages=(stage,)).potential
+    hardness = np.asarray(found.charge_model.hardness_root) ** 2
+    expected = [tiny.hardness["H"], tiny.hardness["O"]]
+    np.testing.assert_allclose(hardness, expected, rtol=0.01)
+    errors = evaluate_structures(found, molecules[20:])
+    assert errors.total["charges"].rmse < 0.01 * errors.reference["charges"].std()
+
+
+def test_errors_that_are_not_finite_name_the_stage(tiny, molecules):
+    absurd = dataclasses.replace(molecules[0], energy=np.array(1e200))
+    stage = energy_stage(epochs=3, batch_size=6, name="too far")
+    with pytest.raises(FloatingPointError, match=r"epoch 1 of stage `too far`.*outliers"):
+        quietly(tiny.potential("hdnnp_2g"), [absurd, *molecules[1:]], stages=(stage,))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stages", "message"),
+    [
+        ("hdnnp_2g", (charge_stage(),), "Stage `charges` trains on charges or dipoles, but .*2g"),
+        ("hdnnp_2g", (energy_stage(train=("charge_model",)),), "trains the charge model only"),
+        (
+            "hdnnp_4g",
+            (energy_stage(weights=Weights(energy=1.0, stress=1.0)),),
+            "Stage `energies` trains on stress, but no structure has any.*weight of `stress` to 0",
+        ),
+        ("hdnnp_4g", (), "There are no stages"),
+        ("hdnnp_4g", (joint_stage(), joint_stage()), "Every stage needs a name of its own"),
+    ],
+    ids=["2G on charges", "2G charge model", "missing label", "no stage", "same names"],
+)
+def test_stages_that_cannot_work_are_refused(tiny, molecules, recipe, stages, message):
+    with pytest.raises(lrpot.InputError, match=message):
+        quietly(tiny.potential(recipe), molecules, stages=stages)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train": ("term",)}, r"Unknown part `term` in `train`\. Did you mean `terms`\?"),
+        ({"train": ()}, "needs something to train"),
+        ({"epochs": 0}, "positive `epochs`"),
+        ({"batch_size": 0}, "positive `epochs`, `batch_size`"),
+        ({"learning_rate": 0.0}, "`learning_rate`"),
+        ({"averaging": 1.0}, r"`averaging` must be in \[0, 1\)"),
+        ({"clip": 0.0}, "`clip` positive"),
+        ({"patience": -1}, "`patience` not negative"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_settings_of_a_stage_are_checked(settings, message):
+    with pytest.raises(lrpot.InputError, match=message):
+        Stage(**settings)
+
+
+@pytest.mark.parametrize("values", [{"energy": -1.0, "forces": 1.0}, {}])
+def test_weights_are_positive_and_not_all_zero(values):
+    with pytest.raises(lrpot.InputError, match="must not be negative nor all zero"):
+        Weights(**values)
+
+
+def test_there_must_be_something_to_train_on(tiny):
+    with pytest.raises(lrpot.InputError, match="no structures to train on"):
+        fit(tiny.potential("hdnnp_2g"), [])
