@@ -82,8 +82,9 @@ class TrainSettings:
 def train(path: str | Path, *, progress: bool = True) -> tuple[Fit, Evaluation | None]:
     """Train as a configuration file says, or go on with it if it was interrupted.
 
-    Leaves `model.lrpot`, `history.json`, `learning_curve.png` and, with test data, `errors.json`
-    in the folder of the configuration, and a checkpoint until the training has ended.
+    Leaves `model.lrpot`, `history.json`, `learning_curve.png`, the last checkpoint and, with test
+    data, `errors.json` in the folder of the configuration. Called again after the end it takes
+    the result from the checkpoint; another training needs another folder.
 
     Args:
         path: TOML file with the fields of `TrainSettings`.
@@ -132,6 +133,13 @@ def build(
 ) -> Potential:
     """The untrained potential of a configuration."""
     if settings.start is not None:
+        names = ("atomic_energies", "descriptor", "elements", "potential")
+        unused = [f"`{name}`" for name in names if getattr(settings, name)]
+        if unused:
+            raise InputError(
+                f"With `start` everything comes from the model file {settings.start}: leave out "
+                f"{', '.join(unused)}."
+            )
         return load(here / settings.start)
     if settings.recipe not in MODELS:
         raise InputError(

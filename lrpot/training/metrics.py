@@ -9,6 +9,7 @@ import numpy as np
 
 from lrpot.data import LABELS, Structure, make_batches
 from lrpot.elements import SYMBOLS
+from lrpot.errors import InputError
 from lrpot.potential import Potential
 from lrpot.predict import check_prediction
 from lrpot.system import Prediction
@@ -74,7 +75,10 @@ def predict_structures(
         stacked = _predict(potential, batch, forces=forces, stress=forces and stress and periodic)
         for row, number in enumerate(chosen):
             one = _unpadded(stacked, row, structures[number].system.n_atoms)
-            check_prediction(one)
+            try:
+                check_prediction(one)
+            except InputError as error:
+                raise InputError(f"{structures[number].name}: {error}") from None
             results[int(number)] = one
     return [results[number] for number in range(len(structures))]
 
@@ -85,6 +89,9 @@ def evaluate_structures(potential: Potential, structures: Sequence[Structure]) -
     Args:
         potential: The potential.
         structures: Reference structures, of any sizes and boundaries.
+
+    Raises:
+        InputError: If there is nothing to compare, and as `lrpot.predict`, the structure named.
     """
     wants_stress = any(one.stress is not None for one in structures)
     predictions = predict_structures(potential, structures, stress=wants_stress)
@@ -104,6 +111,11 @@ def evaluate_structures(potential: Potential, structures: Sequence[Structure]) -
                 for number in np.unique(numbers):
                     key = ("element", SYMBOLS[number], label)
                     groups.setdefault(key, []).append(difference[numbers == number].ravel())
+    if not reference:
+        raise InputError(
+            f"There is nothing to compare: none of the {len(structures)} structures has a label "
+            "that the potential predicts. Check the keys of the data file."
+        )
     joined_reference = {label: np.concatenate(all_) for label, all_ in reference.items()}
     joined_predicted = {label: np.concatenate(all_) for label, all_ in predicted.items()}
     return Evaluation(
