@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from jax.test_util import check_grads
 
 import lrpot
 from lrpot.descriptors import (
@@ -287,15 +286,31 @@ def test_moments_equal_pairs_in_value_gradient_and_curvature():
 
 
 def test_first_and_second_derivatives_of_narrow_sums_are_finite_differences():
-    part = Angular(Shells((), ((0.4, 0.3),), CUTOFF, "tanh3"), ((1.0, 1.5),), narrow=True)
-    number = jnp.ones((1, 3), dtype=jnp.int32)
+    part = Angular(
+        Shells((), ((0.4, 0.3),), CUTOFF, "tanh3"), ((1.0, 1.5), (-1.0, 2.0)), narrow=True
+    )
+    number = jnp.ones((1, 4), dtype=jnp.int32)
+    # Two empty slots, which coincide.
+    filled = jnp.array([[1.0, 0.2, -0.3], [-0.4, 1.2, 0.5]])
+    empty = jnp.array([[FAR, 0.0, 0.0], [FAR, 0.0, 0.0]])
 
-    @jax.jit
-    def value(vectors):
-        return part(Environment(vectors, 0 * number, number[:, 0], number, None))
+    @without_optimisation
+    def with_derivatives(step, direction):
+        def along(t):
+            vectors = jnp.concatenate([filled + t * direction, empty])[None]
+            return part(Environment(vectors, 0 * number, number[:, 0], number, None)).sum()
 
-    vectors = jnp.array([[[1.0, 0.2, -0.3], [-0.4, 1.2, 0.5], [0.6, 0.9, 0.8]]])
-    check_grads(value, (vectors,), order=2, modes=("rev",), rtol=1e-6)
+        slope = jax.grad(along)
+        return along(step), slope(step), jax.grad(slope)(step)
+
+    size = 1e-4
+    for direction in np.eye(6).reshape(6, 2, 3):
+        (_, slope, curvature), up, down = (
+            with_derivatives(t, jnp.asarray(direction)) for t in (0.0, size, -size)
+        )
+        tolerance = dict(rel=1e-6, abs=1e-9)
+        assert float(slope) == pytest.approx(float(up[0] - down[0]) / (2 * size), **tolerance)
+        assert float(curvature) == pytest.approx(float(up[1] - down[1]) / (2 * size), **tolerance)
 
 
 def test_moments_keep_their_promise_in_single_precision():
@@ -473,7 +488,8 @@ DEFAULTS = {
     "five elements": (("H", "C", "N", "O", "S"), {}),
     "five elements, weighted": (("H", "C", "N", "O", "S"), {"weighted": True}),
     "hydrocarbon, narrow": (("C", "H"), {"narrow": True}),
-    "hydrocarbon, one shell": (("C", "H"), {"radial": 1, "shells": 1, "zetas": (3.0,)}),
+    "hydrocarbon, short angular part": (("C", "H"), {"angular_cutoff": 4.0}),
+    "hydrocarbon, one shell": (("C", "H"), {"spacing": 5.5, "shells": 1, "zetas": (3.0,)}),
 }
 
 
@@ -505,7 +521,7 @@ def test_weighted_default_does_not_grow_with_the_number_of_elements():
 
 def test_default_radial_functions_cover_the_whole_range():
     descriptor = default_acsf(("H",), cutoff=6.0)
-    curve = jax.jit(jax.vmap(lambda r: descriptor.parts[0](_pair_at(r))[0]))
+    curve = without_optimisation(jax.vmap(lambda r: descriptor.parts[0](_pair_at(r))[0]))
     distances = jnp.linspace(0.8, 5.5, 48)
     # Wherever a neighbour is, some function responds to its motion.
     slopes = jnp.gradient(curve(distances), axis=0) / (distances[1] - distances[0])
@@ -516,3 +532,11 @@ def _pair_at(distance):
     vector = distance * jnp.array([0.6, 0.0, 0.8])
     one = jnp.ones((1, 1), dtype=jnp.int32)
     return Environment(vector[None, None], 0 * one, one[0], one, None)
+
+
+@pytest.mark.parametrize(
+    "options", [{"angular_cutoff": 7.0}, {"angular_cutoff": 0.0}, {"spacing": 0.0}, {"shells": 0}]
+)
+def test_default_set_refuses_shells_that_do_not_fit(options):
+    with pytest.raises(InputError, match="A default set needs 0 < angular_cutoff <= cutoff"):
+        default_acsf(("H",), cutoff=6.0, **options)
