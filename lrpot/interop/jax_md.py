@@ -129,11 +129,7 @@ class _Model:
         fractional: bool,
         box_change: float,
     ):
-        if total_charge is not None and potential.charge_model is None:
-            raise InputError(
-                f"A potential of recipe `{potential.recipe}` has no charges and cannot use a total "
-                "charge. Leave it out, or take a potential with charges."
-            )
+        _check_charge(potential, total_charge)
         check_elements(potential.elements, np.asarray(numbers))
         self.potential, self.displacement = potential, displacement
         self.numbers = jnp.asarray(numbers, dtype=jnp.int32)
@@ -172,6 +168,7 @@ class _Model:
         total_charge: ArrayLike | None = None,
         **_: Any,
     ) -> tuple[Float[Array, " atoms"], Charges | None]:
+        _check_charge(self.potential, total_charge)
         passed = {"box": box, "perturbation": perturbation}
         environment = environment_from_displacement(
             self.displacement,
@@ -194,6 +191,14 @@ class _Model:
         charge = self.total_charge if total_charge is None else total_charge
         system = System(positions, self.numbers, cell=cell, total_charge=charge)
         return self.potential(system, environment)
+
+
+def _check_charge(potential: Potential, total_charge: ArrayLike | None) -> None:
+    if total_charge is not None and potential.charge_model is None:
+        raise InputError(
+            f"A potential of recipe `{potential.recipe}` has no charges and cannot use a total "
+            "charge. Leave it out, or take a potential with charges."
+        )
 
 
 def box_matrix(box: ArrayLike) -> Float[Array, "3 3"]:

@@ -1,0 +1,31 @@
+"""Every example runs and its assertions hold."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("[0-9]*.py"))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Where all examples run, so that they share the potential that the first one trains."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-gw") else base  # one for all workers
+    (shared / "examples").mkdir(exist_ok=True)
+    return shared / "examples"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(example, folder):
+    done = subprocess.run(
+        [sys.executable, example], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_there_are_five_examples():
+    assert len(EXAMPLES) == 5
