@@ -313,6 +313,21 @@ def test_first_and_second_derivatives_of_narrow_sums_are_finite_differences():
         assert float(curvature) == pytest.approx(float(up[1] - down[1]) / (2 * size), **tolerance)
 
 
+@pytest.mark.parametrize("name", ["narrow", "wide, by pairs", "wide, weighted", "radial"])
+def test_empty_slots_have_no_slope_in_either_direction_of_differentiation(name):
+    neighbors = random_neighbors(2, seed=3)
+    environment = surroundings(neighbors, slots=4)
+
+    def features(vectors):
+        kept = environment.index, environment.centers, environment.neighbors, None
+        return jnp.sum(PARTS[name](Environment(vectors, *kept)))
+
+    both = without_optimisation(lambda v: (jax.jacfwd(features)(v), jax.jacrev(features)(v)))
+    for slopes in both(environment.vectors):
+        assert (jnp.abs(slopes[0, :2]).max(axis=-1) > 0).all()
+        np.testing.assert_array_equal(slopes[0, 2:], 0.0)
+
+
 def test_moments_keep_their_promise_in_single_precision():
     """The bound of the float32 error is 5e-7 (Σ g)², with a reference in float64."""
     angles = (*FEW, (1.0, 8.0), (-1.0, 8.0))
