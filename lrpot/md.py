@@ -88,8 +88,7 @@ def run(
         progress: Whether to show a progress bar.
 
     Raises:
-        InputError: If settings make no sense, the cell is too small for the potential, or the
-            simulation runs into energies that are not finite.
+        InputError: If settings make no sense, or the simulation explodes.
     """
     if ensemble not in ENSEMBLES:
         raise InputError(f"Unknown ensemble `{ensemble}`. {suggestion(ensemble, ENSEMBLES)}")
@@ -199,7 +198,8 @@ class _Simulation:
         """So many steps; done again with a larger neighbour list if that has overflowed."""
         while True:
             new_state, new_neighbors = self._advance(state, neighbors, count)
-            if not (new_neighbors.did_buffer_overflow or new_neighbors.cell_size_too_small):
+            too_small = getattr(new_neighbors, "cell_size_too_small", False)
+            if not (new_neighbors.did_buffer_overflow or too_small):
                 return new_state, new_neighbors
             neighbors = self.neighbor_fn.allocate(state.position, extra_capacity=4)
 

@@ -8,15 +8,16 @@ hand theirs on.
 from collections.abc import Callable
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax_md import partition, space
+from jax_md import custom_partition, partition, space
 from jaxtyping import Array, ArrayLike, Float
 
 from lrpot.charges import Charges
-from lrpot.environment import environment_from_displacement
+from lrpot.environment import environment_from_displacement, environment_from_shifts
 from lrpot.errors import InputError
-from lrpot.neighbors import wave_indices
+from lrpot.neighbors import Neighbors, wave_indices
 from lrpot.potential import Potential, check_elements
 from lrpot.system import System, check_cell
 
@@ -41,7 +42,9 @@ def to_jax_md(
         energy = energy_fn(R, neighbor=neighbors, box=box, perturbation=None, total_charge=1.0)
 
     `energy_fn` returns a scalar and works with every integrator and quantity of jax-md; `box`,
-    `perturbation` and `total_charge` may be traced, and default to those given here.
+    `perturbation` and `total_charge` may be traced, and default to those given here. In a box so
+    small that a neighbour has several images within the cutoff, the list is jax-md's
+    `neighbor_list_multi_image`, whose flag is `did_buffer_overflow` alone.
 
     Args:
         potential: The potential.
@@ -60,17 +63,28 @@ def to_jax_md(
         **neighbor_kwargs: Passed on to `jax_md.partition.neighbor_list`.
 
     Raises:
-        InputError: If the box is too small for the nearest image to be the only one, an element
-            is unknown, or a total charge is given that the potential cannot use.
+        InputError: If an element is unknown, a total charge is given that the potential cannot
+            use, or the box is small and coordinates are not fractional.
     """
     model = _Model(
         potential, displacement, box, numbers, total_charge, fractional_coordinates, box_change
     )
-    if box is not None:
-        model.check_size(dr_threshold, box_change)
-    else:
+
+    def energy_fn(R: Float[Array, "atoms 3"], neighbor: Any, **kwargs: Any) -> Float[Array, ""]:
+        return model(R, neighbor, **kwargs)[0].sum()
+
+    if box is None:
         # Without a box there are no cells to sort atoms into.
         neighbor_kwargs = {"disable_cell_list": True, **neighbor_kwargs}
+    elif model.is_small(dr_threshold, box_change):
+        if not fractional_coordinates:
+            raise InputError(
+                "In this box a neighbour has several images within the cutoff of "
+                f"{potential.cutoff:.3f} Å, and that needs fractional coordinates "
+                "(`space.periodic_general`). Or repeat the cell."
+            )
+        small = _small_box_list(box, potential.cutoff, dr_threshold, neighbor_kwargs)
+        return cast(partition.NeighborListFns, small), energy_fn
     neighbor_fn = partition.neighbor_list(
         displacement,
         jnp.asarray(1.0 if box is None else box),
@@ -80,9 +94,6 @@ def to_jax_md(
         format=partition.Dense,
         **neighbor_kwargs,
     )
-
-    def energy_fn(R: Float[Array, "atoms 3"], neighbor: Any, **kwargs: Any) -> Float[Array, ""]:
-        return model(R, neighbor, **kwargs)[0].sum()
 
     return cast(partition.NeighborListFns, neighbor_fn), energy_fn
 
@@ -145,19 +156,13 @@ class _Model:
                     wave_indices(cell, potential.wave_cutoff * (1 + box_change))
                 )
 
-    def check_size(self, dr_threshold: float, box_change: float) -> None:
-        """Raise unless no second image of a neighbour can come within the cutoff."""
+    def is_small(self, dr_threshold: float, box_change: float) -> bool:
+        """Whether a second image of a neighbour can come within the cutoff."""
         assert self.box is not None
         cell = np.asarray(box_matrix(self.box), dtype=float).T
         heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-        least, needed = heights.min() * (1 - box_change), self.potential.cutoff + dr_threshold
-        if needed > least / 2:
-            raise InputError(
-                f"The box is too small: jax-md's displacement sees the nearest image only, so "
-                f"half the smallest height of the box ({least / 2:.3f} Å) must exceed the cutoff "
-                f"and the skin ({needed:.3f} Å). Repeat the cell, or use a potential with a "
-                "shorter cutoff."
-            )
+        least = heights.min() * (1 - box_change)
+        return self.potential.cutoff + dr_threshold > least / 2
 
     def __call__(
         self,
@@ -169,15 +174,11 @@ class _Model:
         **_: Any,
     ) -> tuple[Float[Array, " atoms"], Charges | None]:
         _check_charge(self.potential, total_charge)
-        passed = {"box": box, "perturbation": perturbation}
-        environment = environment_from_displacement(
-            self.displacement,
-            R,
-            self.numbers,
-            neighbor.idx,
-            waves=self.waves,
-            **{name: value for name, value in passed.items() if value is not None},
-        )
+        images = hasattr(neighbor, "shifts")
+        if images:
+            # An atom may have crossed the boundary since the list was made, whose shifts belong
+            # to where it was then.
+            R = R - jax.lax.stop_gradient(jnp.round(R - neighbor.reference_position))
         positions, cell = R, None
         if self.box is not None:
             matrix = box_matrix(self.box if box is None else box).astype(R.dtype)
@@ -190,7 +191,50 @@ class _Model:
             positions = positions @ box_matrix(perturbation).astype(R.dtype).T
         charge = self.total_charge if total_charge is None else total_charge
         system = System(positions, self.numbers, cell=cell, total_charge=charge)
+        if images:
+            index, shifts = neighbor.idx.astype(jnp.int32), neighbor.shifts.astype(jnp.int32)
+            overflow = jnp.asarray(neighbor.did_buffer_overflow)
+            neighbors = Neighbors(index, shifts, self.waves, overflow)
+            return self.potential(system, environment_from_shifts(system, neighbors))
+        passed = {"box": box, "perturbation": perturbation}
+        environment = environment_from_displacement(
+            self.displacement,
+            R,
+            self.numbers,
+            neighbor.idx,
+            waves=self.waves,
+            **{name: value for name, value in passed.items() if value is not None},
+        )
         return self.potential(system, environment)
+
+
+def _small_box_list(
+    box: ArrayLike, cutoff: float, dr_threshold: float, kwargs: dict[str, Any]
+) -> custom_partition.NeighborListMultiImageFns:
+    """jax-md's neighbour list with several images of a neighbour, for any coordinates.
+
+    Its search assumes atoms inside of the cell, so they are wrapped first.
+    """
+    plain = custom_partition.neighbor_list_multi_image(
+        None,
+        box_matrix(box),
+        cutoff,
+        dr_threshold=dr_threshold,
+        fractional_coordinates=True,
+        format=partition.Dense,
+        **kwargs,
+    )
+
+    def allocate(R: Array, extra_capacity: int = 0, **rest: Any) -> Any:
+        neighbors: Any = plain.allocate(R % 1, extra_capacity=extra_capacity, **rest)
+        return neighbors.set(update_fn=update)
+
+    def update(R: Array, neighbors: Any, **rest: Any) -> Any:
+        updated: Any = plain.update(R % 1, neighbors.set(update_fn=plain.update), **rest)
+        return updated.set(update_fn=update)
+
+    functions: Any = custom_partition.NeighborListMultiImageFns
+    return functions(allocate, update)
 
 
 def _check_charge(potential: Potential, total_charge: ArrayLike | None) -> None:
