@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from lrpot.descriptors import ACSF
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors
@@ -19,6 +20,7 @@ def evaluate(
     *,
     forces: bool = True,
     stress: bool = True,
+    extrapolation: bool = False,
 ) -> Prediction:
     """Everything a potential says about one system; pure, for use under `jit` and `vmap`.
 
@@ -31,6 +33,7 @@ def evaluate(
         neighbors: Its neighbour list, from `potential.neighbors`.
         forces: Whether to compute forces.
         stress: Whether to compute the stress of a periodic system.
+        extrapolation: Whether to say where features are outside of the training range.
     """
 
     def energy(positions: Array, strain: Array):
@@ -63,7 +66,16 @@ def evaluate(
         electronegativity=None if charges is None else charges.electronegativity,
         converged=jnp.asarray(True) if charges is None else charges.converged,
         overflow=neighbors.overflow,
+        extrapolation=_extrapolation(potential, system, neighbors) if extrapolation else None,
     )
+
+
+def _extrapolation(potential: Potential, system: System, neighbors: Neighbors) -> Array:
+    descriptor = potential.descriptor
+    if not isinstance(descriptor, ACSF):
+        raise InputError("A linearised descriptor knows nothing of its training range.")
+    raw = descriptor.raw(environment_from_shifts(system, neighbors))
+    return descriptor.scaling.outside(raw, system.numbers)
 
 
 _compiled = eqx.filter_jit(evaluate)
@@ -76,6 +88,7 @@ def predict(
     *,
     forces: bool = True,
     stress: bool = True,
+    extrapolation: bool = False,
 ) -> Prediction:
     """Energy, forces, stress, charges and dipole of one system.
 
@@ -88,6 +101,7 @@ def predict(
         neighbors: Its neighbour list; built when not given.
         forces: Whether to compute forces.
         stress: Whether to compute the stress of a periodic system.
+        extrapolation: Whether to say where features are outside of the training range.
 
     Raises:
         InputError: If an element is unknown to the potential, atoms overlap, the neighbour list
@@ -105,7 +119,14 @@ def predict(
     """
     if neighbors is None:
         neighbors = potential.neighbors(system)
-    prediction = _compiled(potential, system, neighbors, forces=forces, stress=stress)
+    prediction = _compiled(
+        potential,
+        system,
+        neighbors,
+        forces=forces,
+        stress=stress,
+        extrapolation=extrapolation,
+    )
     check_prediction(prediction)
     return prediction
 

@@ -90,6 +90,8 @@ class Prediction(eqx.Module):
         converged: False when the charges could not be determined (a singular or indefinite
             equilibration); everything else is then meaningless.
         overflow: True when the neighbour list was too small to hold all neighbours.
+        extrapolation: How far each raw feature of each atom is above (or, negative, below) its
+            range in the training data; `None` when not asked for.
     """
 
     energy: Float[Array, ""]
@@ -101,6 +103,7 @@ class Prediction(eqx.Module):
     electronegativity: Float[Array, " atoms"] | None
     converged: Bool[Array, ""]
     overflow: Bool[Array, ""]
+    extrapolation: Float[Array, "atoms features"] | None = None
 
 
 def _floating(values: ArrayLike | list) -> Array:

@@ -12,6 +12,9 @@ from lrpot.errors import InputError, suggestion
 CONSTANT_RANGE = 1e-12
 """A feature that varies less than this in the training data is dropped, not divided by it."""
 
+ROUNDING = 1000 * 2.2e-16
+"""A feature outside of the training range by no more than this is inside, as in n2p2."""
+
 MODES = ("scale_center", "scale", "center", "sigma", "none")
 
 
@@ -38,6 +41,20 @@ class Scaling(eqx.Module):
     ) -> Float[Array, "atoms features"]:
         row = element_index(numbers, self.elements)
         return (features - self.offset[row]) * self.factor[row]
+
+    def outside(
+        self, features: Float[Array, "atoms features"], numbers: Int[Array, " atoms"]
+    ) -> Float[Array, "atoms features"]:
+        """How far raw features are outside of the training range: above it, or (negative) below.
+
+        Zero within the range, within rounding of it, and for padding atoms.
+        """
+        row = element_index(numbers, self.elements)
+        above = jnp.maximum(features - self.maximum[row], 0.0)
+        below = jnp.minimum(features - self.minimum[row], 0.0)
+        beyond = above + below
+        counts = (jnp.abs(beyond) > ROUNDING) & (numbers > 0)[:, None]
+        return jnp.where(counts, beyond, 0.0)
 
 
 def identity_scaling(elements: tuple[int, ...], n_features: int) -> Scaling:

@@ -45,6 +45,9 @@ class Calculator(AseCalculator):
         total_charge: Charge of the system, in e. When not given it comes from
             `atoms.info["total_charge"]`, else `atoms.info["charge"]`, else it is zero.
         skin: Added to the cutoff of the neighbour list, in Å.
+        extrapolation: Whether to keep, after each calculation, in the attribute `extrapolation`
+            how far each feature of each atom is outside of the training range, see
+            `lrpot.Prediction`.
 
     Raises:
         InputError: If a total charge is given for a potential that has no charges, and from a
@@ -70,7 +73,12 @@ class Calculator(AseCalculator):
     ]
 
     def __init__(
-        self, potential: Potential, *, total_charge: float | None = None, skin: float = 0.5
+        self,
+        potential: Potential,
+        *,
+        total_charge: float | None = None,
+        skin: float = 0.5,
+        extrapolation: bool = False,
     ):
         super().__init__()
         if total_charge is not None and potential.charge_model is None:
@@ -79,6 +87,8 @@ class Calculator(AseCalculator):
                 f"total_charge={total_charge}. Leave it out, or take a potential with charges."
             )
         self.potential, self.total_charge, self.skin = potential, total_charge, skin
+        self.wants_extrapolation = extrapolation
+        self.extrapolation: np.ndarray | None = None
         self._list: Neighbors | None = None
         self._listed: ase.Atoms | None = None
 
@@ -104,8 +114,15 @@ class Calculator(AseCalculator):
         if atoms is None:
             raise InputError("The calculator has been given no atoms.")
         system = from_ase(atoms, total_charge=self.total_charge)
-        prediction = _compiled(self.potential, system, self._neighbors(system, atoms))
+        prediction = _compiled(
+            self.potential,
+            system,
+            self._neighbors(system, atoms),
+            extrapolation=self.wants_extrapolation,
+        )
         check_prediction(prediction)
+        if prediction.extrapolation is not None:
+            self.extrapolation = np.asarray(prediction.extrapolation)
         energy = float(prediction.energy)
         values = {
             "energies": prediction.energies,
