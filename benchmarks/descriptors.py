@@ -20,14 +20,9 @@ CUTOFF = 6.35
 
 def pair_by_pair(part: Angular, environment: Environment) -> jax.Array:
     """The wide functions of a part by an explicit sum over pairs of neighbours."""
-    sums = pair_sums(
-        part.shells.radial(environment),
-        environment.vectors,
-        environment.vectors / environment.distances[:, :, None],
-        part.shells.weights(environment),
-        angles=part.angles,
-        shells=part.shells.shells,
-    )
+    radial = part.shells(environment.distances)
+    weights = part.channels.weights(environment)
+    sums = pair_sums(radial, environment.vectors, weights, angles=part.angles)
     return sums.reshape(len(environment.centers), -1)
 
 

@@ -139,11 +139,28 @@ def md(
     )
 
 
-@app.command()
-def info(model: Model) -> None:
-    """Say what MODEL is."""
-    from lrpot.describe import describe
-    from lrpot.io import load
+Length = Annotated[str, typer.Option(help="Unit of length of RuNNer files.")]
+Energy = Annotated[str, typer.Option(help="Unit of energy of RuNNer files.")]
 
-    for name, value in describe(load(model)).items():
+
+@app.command()
+def convert(source: Path, target: Path, length: Length = "bohr", energy: Energy = "Ha") -> None:
+    """Between RuNNer or n2p2 and lrpot: a potential, or a file of structures.
+
+    SOURCE is a folder with input.nn (TARGET becomes a model file), a model file (TARGET becomes
+    such a folder), a file input.data (TARGET becomes extended XYZ) or extended XYZ (TARGET
+    becomes an input.data).
+    """
+    from lrpot.interop.n2p2.convert import convert as run
+
+    console.print(run(source, target, length=length, energy=energy))
+
+
+@app.command()
+def info(model: Model, length: Length = "bohr", energy: Energy = "Ha") -> None:
+    """Say what MODEL is: a model file, or a folder of RuNNer or n2p2."""
+    from lrpot.describe import describe
+    from lrpot.interop.n2p2.convert import load_any
+
+    for name, value in describe(load_any(model, length=length, energy=energy)).items():
         console.print(f"[bold]{name}[/]  {value}", highlight=False)

@@ -6,6 +6,7 @@ import numpy as np
 
 from lrpot.charges import Equilibration, LocalCharges
 from lrpot.descriptors import ACSF
+from lrpot.electrostatics import DirectSum
 from lrpot.elements import SYMBOLS
 from lrpot.potential import Potential, count_parameters
 from lrpot.terms import Coulomb, Offsets, ShortRange
@@ -41,13 +42,20 @@ def describe(potential: Potential) -> dict[str, str]:
         )
         lines["electrostatics"] = (
             f"exact sums, relative force error {model.coulomb.accuracy:g} in crystals"
+            if isinstance(model.coulomb, DirectSum)
+            else "truncated sums for one system"
         )
     for name, term in potential.terms.items():
         if isinstance(term, ShortRange):
             sizes = [term.networks.weights[0].shape[1], *(b.shape[1] for b in term.networks.biases)]
             seen = "" if term.charge_scaling is None else ", the last input being the charge"
             layers = "-".join(map(str, sizes))
-            lines[name] = f"networks {layers}, {term.networks.activation}{seen}"
+            used = dict.fromkeys(
+                name
+                for layer in term.networks.activations[:-1]
+                for name in ((layer,) if isinstance(layer, str) else layer)
+            )
+            lines[name] = f"networks {layers}, {', '.join(used)}{seen}"
         elif isinstance(term, Coulomb):
             lines[name] = (
                 "not screened"

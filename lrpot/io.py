@@ -4,12 +4,8 @@ The file is a safetensors file. Its metadata hold the version of the format and,
 of the potential's parts with their settings; arrays are stored by their path in that tree.
 """
 
-import contextlib
 import dataclasses
 import json
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ import safetensors.numpy
 
 from lrpot import charges, descriptors, electrostatics, networks, terms
 from lrpot.errors import InputError
+from lrpot.files import replacing
 from lrpot.potential import Potential
 
 FORMAT = "lrpot"
@@ -34,13 +31,18 @@ _CLASSES: dict[str, type[eqx.Module]] = {
         Potential,
         descriptors.ACSF,
         descriptors.Angular,
+        descriptors.Bumps,
+        descriptors.Channels,
+        descriptors.CosinePowers,
         descriptors.Radial,
         descriptors.Scaling,
         descriptors.Shells,
+        descriptors.Windows,
         networks.ElementNetworks,
         charges.Equilibration,
         charges.LocalCharges,
         electrostatics.DirectSum,
+        electrostatics.FixedSum,
         electrostatics.Screening,
         terms.Coulomb,
         terms.Offsets,
@@ -102,30 +104,6 @@ def load(path: str | Path) -> Potential:
     if not isinstance(potential, Potential) or arrays:
         raise InputError(f"{path} does not hold exactly one potential.")
     return potential
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _describe(node: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:

@@ -11,32 +11,49 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from lrpot.errors import InputError, suggestion
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "linear": lambda x: x,
     "tanh": jnp.tanh,
     "silu": jax.nn.silu,
     "softplus": jax.nn.softplus,
+    "sigmoid": jax.nn.sigmoid,
+    "one_minus_sigmoid": lambda x: jax.nn.sigmoid(-x),
+    "relu": jax.nn.relu,
+    "gauss": lambda x: jnp.exp(-0.5 * x**2),
+    "cos": jnp.cos,
+    "exp_minus": lambda x: jnp.exp(-x),
+    "square": lambda x: x**2,
 }
 
 
 class ElementNetworks(eqx.Module):
-    """Multilayer perceptrons, one per element, with a linear last layer.
+    """Multilayer perceptrons, one per element.
+
+    Networks of different shape are stacked too: the smaller ones have nodes whose weights are 0.
 
     Attributes:
         elements: Atomic numbers.
         weights, biases: One array per layer, stacked over the elements.
-        activation: A name of `ACTIVATIONS`, used in the hidden layers.
+        activations: For each layer, the last included, a name of `ACTIVATIONS`, or one for each
+            element.
     """
 
     elements: tuple[int, ...] = eqx.field(static=True)
     weights: tuple[Float[Array, "elements _ _"], ...]
     biases: tuple[Float[Array, "elements _"], ...]
-    activation: str = eqx.field(static=True, default="tanh")
+    activations: tuple[str | tuple[str, ...], ...] = eqx.field(static=True)
 
     def __check_init__(self):
-        if self.activation not in ACTIVATIONS:
+        if not len(self.weights) == len(self.biases) == len(self.activations):
             raise InputError(
-                f"Unknown activation `{self.activation}`. "
-                f"{suggestion(self.activation, ACTIVATIONS)}"
+                f"{len(self.weights)} layers of weights, {len(self.biases)} of biases and "
+                f"{len(self.activations)} of activations do not fit together."
             )
+        for layer in self.activations:
+            for name in (layer,) if isinstance(layer, str) else layer:
+                if name not in ACTIVATIONS:
+                    raise InputError(
+                        f"Unknown activation `{name}`. {suggestion(name, ACTIVATIONS)}"
+                    )
 
     def __call__(
         self, inputs: Float[Array, "atoms inputs"], numbers: Int[Array, " atoms"]
@@ -45,10 +62,14 @@ class ElementNetworks(eqx.Module):
         # Every network sees every atom: for networks this small that beats sorting or gathering.
         selected = numbers[:, None] == jnp.asarray(self.elements)[None, :]
         values = jnp.broadcast_to(inputs, (len(self.elements), *inputs.shape))
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if layer > 0:
-                values = ACTIVATIONS[self.activation](values)
+        layers = zip(self.weights, self.biases, self.activations, strict=True)
+        for weight, bias, activation in layers:
             values = jnp.einsum("eai,eio->eao", values, weight) + bias[:, None, :]
+            if isinstance(activation, str):
+                values = ACTIVATIONS[activation](values)
+            else:
+                each = zip(activation, values, strict=True)
+                values = jnp.stack([ACTIVATIONS[name](one) for name, one in each])
         return jnp.einsum("eao,ae->ao", values, selected.astype(inputs.dtype))
 
 
@@ -68,7 +89,7 @@ def element_networks(
         n_inputs: Number of features.
         hidden: Width of each hidden layer.
         n_outputs: Outputs per atom.
-        activation: A name of `ACTIVATIONS`.
+        activation: A name of `ACTIVATIONS` for the hidden layers; the last one is linear.
         key: Random key.
     """
     sizes = (n_inputs, *hidden, n_outputs)
@@ -81,4 +102,5 @@ def element_networks(
         shape = (len(elements), fan_in, fan_out)
         weights.append(scale * jax.random.normal(layer_key, shape))
         biases.append(jnp.zeros((len(elements), fan_out)))
-    return ElementNetworks(elements, tuple(weights), tuple(biases), activation)
+    activations = (activation,) * len(hidden) + ("linear",)
+    return ElementNetworks(elements, tuple(weights), tuple(biases), activations)

@@ -66,9 +66,13 @@ class Coulomb(eqx.Module):
     ) -> Float[Array, " atoms"]:
         energies = 0.5 * charges.charges * charges.phi
         if charges.widths is not None and not self.self_energy:
-            energies -= 0.5 * KE * self_potential(charges.widths) * charges.charges**2
+            energies -= 0.5 * charges.constant * self_potential(charges.widths) * charges.charges**2
         if self.screening is not None:
-            energies += self.screening.energies(charges.charges, charges.widths, environment)
+            energies += (
+                charges.constant
+                / KE
+                * self.screening.energies(charges.charges, charges.widths, environment)
+            )
         return energies
 
 

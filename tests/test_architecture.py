@@ -17,6 +17,8 @@ FLOORS = {
     "config": 0,
     "elements": 0,
     "errors": 0,
+    "files": 0,
+    "cutoffs": 0,
     "system": 1,
     "neighbors": 1,
     "environment": 1,

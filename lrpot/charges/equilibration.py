@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from lrpot.charges.local import element_widths
 from lrpot.charges.result import Charges
 from lrpot.descriptors.scaling import element_index
-from lrpot.electrostatics import DirectSum
+from lrpot.electrostatics import CoulombMap
 from lrpot.environment import Environment
 from lrpot.networks import ElementNetworks
 from lrpot.system import System
@@ -21,25 +21,27 @@ class Equilibration(eqx.Module):
     element, and A is the Coulomb matrix of Gaussian charges [ghasemi:15, ko:21].
 
     Attributes:
-        networks: Electronegativity, in eV/e.
+        networks: Electronegativity, in units of `scale`.
         hardness_root: √J of each element, in √eV/e: J is positive whatever training does to it.
         radii: Gaussian width of each element, in Å; `None` for point charges (J must then
             outweigh the missing self-interaction).
         coulomb: The map from charges to potentials.
         frozen: Fields that training leaves alone.
+        scale: What an output of 1 of the networks is worth, in eV/e.
     """
 
     networks: ElementNetworks
     hardness_root: Float[Array, " elements"]
     radii: Float[Array, " elements"] | None
-    coulomb: DirectSum
+    coulomb: CoulombMap
     frozen: tuple[str, ...] = eqx.field(static=True, default=("radii",))
+    scale: float = eqx.field(static=True, default=1.0)
 
     def __call__(
         self, features: Float[Array, "atoms features"], system: System, environment: Environment
     ) -> Charges:
         elements = self.networks.elements
-        electronegativity = self.networks(features, system.numbers)[:, 0]
+        electronegativity = self.scale * self.networks(features, system.numbers)[:, 0]
         row = element_index(system.numbers, elements)
         hardness = jnp.where(system.real, self.hardness_root[row] ** 2, 0.0)
         widths = element_widths(self.radii, system, elements)
@@ -57,6 +59,7 @@ class Equilibration(eqx.Module):
             hardness=hardness,
             multiplier=multiplier,
             converged=jnp.isfinite(charges).all(),
+            constant=self.coulomb.constant,
         )
 
 

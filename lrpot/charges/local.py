@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from lrpot.charges.result import Charges
 from lrpot.descriptors.scaling import element_index
-from lrpot.electrostatics import DirectSum
+from lrpot.electrostatics import CoulombMap
 from lrpot.environment import Environment
 from lrpot.errors import InputError, suggestion
 from lrpot.networks import ElementNetworks
@@ -38,7 +38,7 @@ class LocalCharges(eqx.Module):
 
     networks: ElementNetworks
     radii: Float[Array, " elements"] | None
-    coulomb: DirectSum
+    coulomb: CoulombMap
     neutralisation: Neutralisation = eqx.field(static=True, default="uniform")
 
     frozen: ClassVar[tuple[str, ...]] = ("radii",)
@@ -71,6 +71,7 @@ class LocalCharges(eqx.Module):
             hardness=None,
             multiplier=None,
             converged=jnp.isfinite(charges).all(),
+            constant=self.coulomb.constant,
         )
 
 

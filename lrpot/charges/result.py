@@ -3,6 +3,8 @@
 import equinox as eqx
 from jaxtyping import Array, Bool, Float
 
+from lrpot.units import KE
+
 
 class Charges(eqx.Module):
     """Charges of one system and what belongs to them.
@@ -17,6 +19,7 @@ class Charges(eqx.Module):
         multiplier: Lagrange multiplier of the total charge, −dE/dQ of the equilibration energy,
             in eV/e; likewise.
         converged: False when the charges could not be determined.
+        constant: Coulomb constant that `phi` was computed with, in eV Å/e².
     """
 
     charges: Float[Array, " atoms"]
@@ -26,3 +29,4 @@ class Charges(eqx.Module):
     hardness: Float[Array, " atoms"] | None
     multiplier: Float[Array, ""] | None
     converged: Bool[Array, ""]
+    constant: float = eqx.field(static=True, default=KE)

@@ -1,7 +1,14 @@
 """Reference data: reading, checking, batching."""
 
 from lrpot.data.batching import Batch, make_batches, pad_neighbors, pad_system
-from lrpot.data.structures import LABELS, Keys, Structure, read_structures, system_from_atoms
+from lrpot.data.structures import (
+    LABELS,
+    Keys,
+    Structure,
+    read_structures,
+    system_from_atoms,
+    write_structures,
+)
 
 __all__ = [
     "LABELS",
@@ -13,4 +20,5 @@ __all__ = [
     "pad_system",
     "read_structures",
     "system_from_atoms",
+    "write_structures",
 ]

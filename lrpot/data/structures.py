@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from lrpot.errors import InputError, suggestion
+from lrpot.files import replacing
 from lrpot.system import System
 
 LABELS = ("energy", "forces", "stress", "charges", "dipole")
@@ -117,6 +118,32 @@ def read_structures(
         _structure(atoms, f"{path}, structure {number}", keys or Keys(), require, charge_tolerance)
         for number, atoms in enumerate(frames)
     ]
+
+
+def write_structures(path: str | Path, structures: Sequence[Structure]) -> None:
+    """Write extended XYZ that `read_structures` reads back; whole or not at all."""
+    import ase
+    import ase.io
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    frames = []
+    for one in structures:
+        system = one.system
+        atoms = ase.Atoms(
+            np.asarray(system.numbers),
+            np.asarray(system.positions),
+            cell=None if system.cell is None else np.asarray(system.cell),
+            pbc=system.cell is not None,
+            info={"total_charge": float(system.total_charge)},
+        )
+        labels = {label: getattr(one, label) for label in LABELS}
+        labels = {label: value for label, value in labels.items() if value is not None}
+        if "energy" in labels:
+            labels["energy"] = float(labels["energy"])
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        frames.append(atoms)
+    with replacing(path) as temporary:
+        ase.io.write(temporary, frames, format="extxyz")
 
 
 def system_from_atoms(atoms: Any, total_charge: ArrayLike, name: str = "The structure") -> System:

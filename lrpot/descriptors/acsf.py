@@ -2,83 +2,28 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from lrpot.descriptors.cutoffs import check_cutoff, cutoff_function
+from lrpot.descriptors.angles import AngularFunctions, CosinePowers
 from lrpot.descriptors.moments import moment_sums
 from lrpot.descriptors.pairs import pair_sums
-from lrpot.descriptors.scaling import Scaling
-from lrpot.elements import SYMBOLS
+from lrpot.descriptors.scaling import Scaling, element_index
+from lrpot.descriptors.shells import Channels, RadialFunctions
 from lrpot.environment import Environment
 from lrpot.errors import InputError
 
 
-class Shells(eqx.Module):
-    """Radial functions exp(-η (r - r_s)²) f_c(r), and how neighbours are told apart.
+class Radial(eqx.Module):
+    """Radial functions Σ_j w_j g(r_ij): type G2 with Gaussian shells, G1 for η = 0.
 
     Attributes:
-        elements: Atomic numbers of the neighbours that are told apart, one channel each.
-            Empty for one channel in which every neighbour is weighted by its atomic number
-            (wACSF [gastegger:18]).
-        shells: Pairs (η in 1/Å², r_s in Å).
-        cutoff: In Å.
-        function: A name of `lrpot.descriptors.cutoffs.CUTOFF_FUNCTIONS`.
-        inner: Fraction of the cutoff up to which the cutoff function is 1.
+        channels: How neighbours are told apart.
+        shells: The functions g.
     """
 
-    elements: tuple[int, ...] = eqx.field(static=True)
-    shells: tuple[tuple[float, float], ...] = eqx.field(static=True)
-    cutoff: float = eqx.field(static=True)
-    function: str = eqx.field(static=True, default="cos")
-    inner: float = eqx.field(static=True, default=0.0)
-
-    def __check_init__(self):
-        check_cutoff(self.function, self.cutoff, self.inner)
-        if not self.shells or any(eta < 0 for eta, _ in self.shells):
-            raise InputError(
-                "Symmetry functions need at least one pair (η, r_s) with η ≥ 0, got "
-                f"{self.shells!r}."
-            )
-
-    @property
-    def settings(self) -> dict:
-        """Keyword arguments of `cutoff_function`."""
-        return dict(cutoff=self.cutoff, function=self.function, inner=self.inner)
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the channels."""
-        return tuple(SYMBOLS[number] for number in self.elements) or ("Z",)
-
-    @property
-    def channel_pairs(self) -> tuple[str, ...]:
-        """Names of the unordered pairs of channels."""
-        names = self.channels
-        return tuple(f"{a}-{b}" for i, a in enumerate(names) for b in names[i:])
-
-    def radial(self, environment: Environment) -> Float[Array, "atoms neighbors shells"]:
-        """The radial functions at every neighbour."""
-        distances = environment.distances
-        gaussians = [jnp.exp(-eta * (distances - shift) ** 2) for eta, shift in self.shells]
-        return (
-            jnp.stack(gaussians, axis=-1) * cutoff_function(distances, **self.settings)[:, :, None]
-        )
-
-    def weights(self, environment: Environment) -> Float[Array, "atoms neighbors channels"]:
-        """Weight of every neighbour in every channel."""
-        numbers, dtype = environment.neighbors[:, :, None], environment.vectors.dtype
-        if not self.elements:
-            return numbers.astype(dtype)
-        return (numbers == jnp.asarray(self.elements)[None, None, :]).astype(dtype)
-
-
-class Radial(eqx.Module):
-    """Radial functions, type G2: Σ_j w_j exp(-η (r_ij - r_s)²) f_c(r_ij).
-
-    With η = 0 they are the coordination numbers G1.
-    """
-
-    shells: Shells
+    channels: Channels
+    shells: RadialFunctions
 
     @property
     def cutoff(self) -> float:
@@ -89,43 +34,36 @@ class Radial(eqx.Module):
     def labels(self) -> tuple[str, ...]:
         """A readable name of every function."""
         return tuple(
-            f"G2 {channel} eta={eta:g} r_s={shift:g}"
-            for channel in self.shells.channels
-            for eta, shift in self.shells.shells
+            f"G2 {channel} {shell}"
+            for channel in self.channels.names
+            for shell in self.shells.labels
         )
 
     def __call__(self, environment: Environment) -> Float[Array, "atoms features"]:
-        sums = jnp.einsum(
-            "anc,ans->acs", self.shells.weights(environment), self.shells.radial(environment)
-        )
-        return sums.reshape(len(environment.centers), -1)
+        weights, values = self.channels.weights(environment), self.shells(environment.distances)
+        return jnp.einsum("anc,ans->acs", weights, values).reshape(len(environment.centers), -1)
 
 
 class Angular(eqx.Module):
     """Angular functions, wide (G5) or narrow (G4), on a grid of shells and angles.
 
-        2^(1-ζ) Σ_{j<k} w_jk (1 + λ cos θ_ijk)^ζ g(r_ij) g(r_ik) [g(r_jk)],
-        g(r) = exp(-η (r - r_s)²) f_c(r),
+        Σ_{j<k} w_jk t(θ_ijk) g(r_ij) g(r_ik) [g(r_jk)],
 
     the last factor for narrow functions only; each unordered pair j<k counts once. Wide
-    functions with λ = ±1 and integer ζ ≥ 1 are computed through moments, linear in the number
-    of neighbours and exact; all others pair by pair.
+    functions whose angular part is a polynomial of cos θ are computed through moments, linear in
+    the number of neighbours and exact; all others pair by pair.
 
     Attributes:
-        shells: The radial functions of both legs.
-        angles: Pairs (λ, ζ), λ being 1 or -1.
+        channels: How neighbours are told apart.
+        shells: The functions g of the sides.
+        angles: The functions t of the angle.
         narrow: Whether the third side r_jk has its factor too.
     """
 
-    shells: Shells
-    angles: tuple[tuple[float, float], ...] = eqx.field(static=True)
+    channels: Channels
+    shells: RadialFunctions
+    angles: AngularFunctions
     narrow: bool = eqx.field(static=True, default=False)
-
-    def __check_init__(self):
-        if not self.angles or any(abs(sign) != 1 for sign, _ in self.angles):
-            raise InputError(
-                f"Angular functions need pairs (λ, ζ) with λ = 1 or -1, got {self.angles!r}."
-            )
 
     @property
     def cutoff(self) -> float:
@@ -136,27 +74,22 @@ class Angular(eqx.Module):
     def labels(self) -> tuple[str, ...]:
         """A readable name of every function."""
         return tuple(
-            f"{'G4' if self.narrow else 'G5'} {pair} eta={eta:g} r_s={shift:g} "
-            f"lambda={sign:g} zeta={zeta:g}"
-            for pair in self.shells.channel_pairs
-            for eta, shift in self.shells.shells
-            for sign, zeta in self.angles
+            f"{'G4' if self.narrow else 'G5'} {pair} {shell} {angle}"
+            for pair in self.channels.pairs
+            for shell in self.shells.labels
+            for angle in self.angles.labels
         )
 
     def __call__(self, environment: Environment) -> Float[Array, "atoms features"]:
-        radial, channels = self.shells.radial(environment), self.shells.weights(environment)
-        units = environment.vectors / environment.distances[:, :, None]
-        if not self.narrow and all(zeta == round(zeta) >= 1 for _, zeta in self.angles):
-            sums = moment_sums(radial, units, channels, angles=self.angles)
+        radial = self.shells(environment.distances)
+        weights = self.channels.weights(environment)
+        if isinstance(self.angles, CosinePowers) and self.angles.polynomial and not self.narrow:
+            units = environment.vectors / environment.distances[:, :, None]
+            sums = moment_sums(radial, units, weights, angles=self.angles.powers)
         else:
+            third_side = self.shells if self.narrow else None
             sums = pair_sums(
-                radial,
-                environment.vectors,
-                units,
-                channels,
-                angles=self.angles,
-                shells=self.shells.shells,
-                narrow=self.shells.settings if self.narrow else None,
+                radial, environment.vectors, weights, angles=self.angles, third_side=third_side
             )
         return sums.reshape(len(environment.centers), -1)
 
@@ -167,10 +100,20 @@ class ACSF(eqx.Module):
     Attributes:
         parts: Radial and angular functions; their values are joined.
         scaling: One offset and factor for each function and element of the centre.
+        columns: Which of the joined values are the features of each element of the centre, -1
+            for a feature that is always 0; `None` when all elements have all of them.
     """
 
     parts: tuple[Radial | Angular, ...]
     scaling: Scaling
+    columns: tuple[tuple[int, ...], ...] | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        if self.columns is None:
+            return
+        sizes = {len(columns) for columns in self.columns}
+        if len(self.columns) != len(self.scaling.elements) or len(sizes) != 1:
+            raise InputError("`columns` needs one row of equal length for each element.")
 
     @property
     def cutoff(self) -> float:
@@ -179,17 +122,23 @@ class ACSF(eqx.Module):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """A readable name of every feature."""
+        """A readable name of every joined value."""
         return tuple(label for part in self.parts for label in part.labels)
 
     @property
     def n_features(self) -> int:
         """Number of features."""
-        return len(self.labels)
+        return len(self.labels) if self.columns is None else len(self.columns[0])
 
     def raw(self, environment: Environment) -> Float[Array, "atoms features"]:
         """The functions before scaling."""
-        return jnp.concatenate([part(environment) for part in self.parts], axis=-1)
+        joined = jnp.concatenate([part(environment) for part in self.parts], axis=-1)
+        if self.columns is None:
+            return joined
+        table = np.array(self.columns, dtype=np.int32)
+        chosen = jnp.asarray(table)[element_index(environment.centers, self.scaling.elements)]
+        values = jnp.take_along_axis(joined, jnp.maximum(chosen, 0), axis=1)
+        return jnp.where(chosen >= 0, values, 0.0)
 
     def __call__(self, environment: Environment) -> Float[Array, "atoms features"]:
         return self.scaling(self.raw(environment), environment.centers)

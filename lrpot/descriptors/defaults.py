@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from lrpot.descriptors.acsf import ACSF, Angular, Radial, Shells
+from lrpot.descriptors.acsf import ACSF, Angular, Radial
+from lrpot.descriptors.angles import CosinePowers
 from lrpot.descriptors.scaling import identity_scaling
+from lrpot.descriptors.shells import Channels, Shells
 from lrpot.elements import element_numbers
 from lrpot.errors import InputError
 
@@ -37,13 +39,13 @@ def default_acsf(
         spacing: Distance between radial functions, in Å.
         shells: Number of angular reaches.
         zetas: Powers ζ, each with λ = 1 and λ = -1.
-        function: Cutoff function, see `lrpot.descriptors.cutoffs.CUTOFF_FUNCTIONS`.
+        function: Cutoff function, see `lrpot.cutoffs.CUTOFF_FUNCTIONS`.
         weighted: Weight neighbours by atomic number instead of telling elements apart: the
             number of functions then does not grow with the number of elements.
         narrow: Use narrow (G4) instead of wide (G5) angular functions.
     """
     numbers = element_numbers(elements)
-    channels = () if weighted else numbers
+    channels = Channels(() if weighted else numbers)
     angular_cutoff = cutoff if angular_cutoff is None else angular_cutoff
     if not 0 < angular_cutoff <= cutoff or not 0 < spacing < cutoff or shells < 1:
         raise InputError(
@@ -57,8 +59,13 @@ def default_acsf(
     angular_shells = tuple((round(float(1 / reach**2), 6), 0.0) for reach in reaches)
     angles = tuple((sign, float(zeta)) for sign in (1.0, -1.0) for zeta in zetas)
     parts = (
-        Radial(Shells(channels, radial_shells, cutoff, function)),
-        Angular(Shells(channels, angular_shells, angular_cutoff, function), angles, narrow),
+        Radial(channels, Shells(radial_shells, cutoff, function)),
+        Angular(
+            channels,
+            Shells(angular_shells, angular_cutoff, function),
+            CosinePowers(angles),
+            narrow,
+        ),
     )
     n_features = sum(len(part.labels) for part in parts)
     return ACSF(parts, identity_scaling(numbers, n_features))

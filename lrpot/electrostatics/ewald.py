@@ -94,9 +94,14 @@ def ewald_matrix(
     *,
     alpha: float,
     cutoff: float,
+    uniform: bool = False,
 ) -> Float[Array, "atoms atoms"]:
-    """The matrix of `ewald_potential`, in eV/e². Arguments as there."""
-    pieces = _pieces(widths, system, environment, alpha=alpha, cutoff=cutoff)
+    """The matrix of `ewald_potential`, in eV/e².
+
+    Arguments as there. With `uniform` all charges are dressed with the width 1/2α, whatever their
+    own: the textbook sum, whose real-space part reaches as far as the widest charge does.
+    """
+    pieces = _pieces(widths, system, environment, alpha=alpha, cutoff=cutoff, uniform=uniform)
     matrix = sum((left * pieces.weights[None, :]) @ right.T for left, right in pieces.factors)
     background = pieces.excess[:, None] * pieces.narrow[None, :]
     matrix -= pieces.background * (background + background.T)
@@ -106,7 +111,13 @@ def ewald_matrix(
 
 
 def _pieces(
-    widths: Array | None, system: System, environment: Environment, *, alpha: float, cutoff: float
+    widths: Array | None,
+    system: System,
+    environment: Environment,
+    *,
+    alpha: float,
+    cutoff: float,
+    uniform: bool = False,
 ) -> _Pieces:
     cell, waves = system.cell, environment.waves
     if cell is None or waves is None:
@@ -121,8 +132,8 @@ def _pieces(
         own = -self_potential(jnp.sqrt(dressed))
     else:
         bare = widths**2
-        dressed = jnp.maximum(bare, narrowest)
-        narrow = (bare < 2 * narrowest).astype(bare.dtype)
+        dressed = jnp.full_like(bare, narrowest) if uniform else jnp.maximum(bare, narrowest)
+        narrow = ((bare < 2 * narrowest) | uniform).astype(bare.dtype)
         own = self_potential(widths) - self_potential(jnp.sqrt(dressed))
 
     volume = jnp.linalg.det(cell)
@@ -139,7 +150,7 @@ def _pieces(
 
     narrow_dressed = damping(dressed, narrow)
     dampings = ((narrow_dressed, narrow_dressed),)
-    if bare is not None:
+    if bare is not None and not uniform:
         narrow_bare, wide = damping(bare, narrow), damping(bare, 1 - narrow)
         dampings = (*dampings, (wide, narrow_bare + wide), (narrow_bare, wide))
     phases = 2 * math.pi * fractional @ numbers.T

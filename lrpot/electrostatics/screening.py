@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lrpot.cutoffs import check_cutoff, cutoff_function
 from lrpot.electrostatics.kernels import coulomb_kernel
 from lrpot.environment import Environment, of_neighbors
 from lrpot.errors import InputError
@@ -18,12 +19,16 @@ class Screening(eqx.Module):
 
     Attributes:
         inner, outer: In Å.
+        function: Shape of the switch, a name of `lrpot.cutoffs.CUTOFF_FUNCTIONS`; the one above
+            is `cos`.
     """
 
     inner: float = eqx.field(static=True)
     outer: float = eqx.field(static=True)
+    function: str = eqx.field(static=True, default="cos")
 
     def __check_init__(self):
+        check_cutoff(self.function, self.outer)
         if not 0 <= self.inner < self.outer:
             raise InputError(
                 f"Screening needs 0 <= inner < outer, got inner={self.inner} and "
@@ -32,8 +37,9 @@ class Screening(eqx.Module):
 
     def missing(self, distances: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """1 − f_s(r): the share of a pair's Coulomb energy that is taken away."""
-        x = jnp.clip((distances - self.inner) / (self.outer - self.inner), 0, 1)
-        return 0.5 * (1 + jnp.cos(jnp.pi * x))
+        return cutoff_function(
+            distances - self.inner, cutoff=self.outer - self.inner, function=self.function
+        )
 
     def energies(
         self,

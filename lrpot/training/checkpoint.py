@@ -13,7 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from lrpot.errors import InputError
-from lrpot.io import replacing
+from lrpot.files import replacing
 
 T = TypeVar("T")
 

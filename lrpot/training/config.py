@@ -16,7 +16,8 @@ from lrpot.data.structures import CHARGE_TOLERANCE
 from lrpot.descriptors import default_acsf
 from lrpot.elements import SYMBOLS
 from lrpot.errors import InputError, suggestion
-from lrpot.io import load, replacing, save
+from lrpot.files import replacing
+from lrpot.io import load, save
 from lrpot.models import MODELS
 from lrpot.potential import Potential
 from lrpot.training.fit import Fit, fit

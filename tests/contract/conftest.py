@@ -15,7 +15,16 @@ import numpy as np
 import pytest
 
 import lrpot
-from lrpot.descriptors import ACSF, Angular, Radial, Scaling, Shells, identity_scaling
+from lrpot.descriptors import (
+    ACSF,
+    Angular,
+    Channels,
+    CosinePowers,
+    Radial,
+    Scaling,
+    Shells,
+    identity_scaling,
+)
 from lrpot.potential import trainable
 from lrpot.terms import Offsets, ShortRange
 
@@ -26,10 +35,11 @@ SKIN = 0.15
 
 def symmetry_functions(numbers, *, weighted=False, narrow=False):
     """Radial and angular functions, as few as show everything."""
-    channels = () if weighted else numbers
-    radial = Shells(channels, ((0.6, 0.9), (0.6, 2.2)), CUTOFF, "tanh3")
-    angular = Shells(channels, ((0.1, 0.0),), CUTOFF, "tanh3")
-    parts = Radial(radial), Angular(angular, ((1.0, 1.0), (-1.0, 2.0)), narrow)
+    channels = Channels(() if weighted else numbers)
+    radial = Shells(((0.6, 0.9), (0.6, 2.2)), CUTOFF, "tanh3")
+    angular = Shells(((0.1, 0.0),), CUTOFF, "tanh3")
+    angles = CosinePowers(((1.0, 1.0), (-1.0, 2.0)))
+    parts = Radial(channels, radial), Angular(channels, angular, angles, narrow)
     n_features = sum(len(part.labels) for part in parts)
     return ACSF(parts, identity_scaling(numbers, n_features))
 

@@ -19,6 +19,8 @@ import lrpot
 from lrpot.descriptors import (
     ACSF,
     Angular,
+    Channels,
+    CosinePowers,
     Radial,
     Shells,
     default_acsf,
@@ -96,7 +98,7 @@ def shell_value(shells, r, eta, shift):
 def features_by_loop(part, neighbors):
     """Label → value of one part at one atom."""
     shells = part.shells
-    names = [SYMBOL[number] for number in shells.elements] or ["Z"]
+    names = [SYMBOL[number] for number in part.channels.elements] or ["Z"]
     if isinstance(part, Radial):
         return {
             f"G2 {name} eta={eta:g} r_s={shift:g}": sum(
@@ -114,7 +116,7 @@ def features_by_loop(part, neighbors):
             for other in neighbors[j + 1 :]
         )
         for (a, b), (eta, shift), (sign, zeta) in itertools.product(
-            pairs, shells.shells, part.angles
+            pairs, shells.shells, part.angles.powers
         )
     }
 
@@ -154,15 +156,18 @@ def random_neighbors(n, seed, cutoff=CUTOFF, elements=(1, 6, 8)):
     return list(zip(rng.choice(elements, size=n).tolist(), vectors, strict=True))
 
 
+THREE, WEIGHTED = Channels((1, 6, 8)), Channels(())
+COSINE, SMOOTH = Shells(SHELLS, CUTOFF, "cos"), Shells(SHELLS, CUTOFF, "tanh3")
+
 PARTS = {
-    "radial": Radial(Shells((1, 6, 8), SHELLS, CUTOFF, "tanh3")),
-    "radial, weighted": Radial(Shells((), SHELLS, CUTOFF, "cos")),
-    "wide, by moments": Angular(Shells((1, 6, 8), SHELLS, CUTOFF, "tanh3"), INTEGER),
-    "wide, by pairs": Angular(Shells((1, 6, 8), SHELLS, CUTOFF, "cos"), OTHER),
-    "wide, weighted": Angular(Shells((), SHELLS, CUTOFF, "tanh3"), FEW),
-    "wide, one element": Angular(Shells((6,), SHELLS, CUTOFF, "cos"), FEW),
-    "narrow": Angular(Shells((1, 6, 8), SHELLS, CUTOFF, "tanh3"), OTHER, narrow=True),
-    "narrow, weighted": Angular(Shells((), SHELLS, CUTOFF, "cos"), INTEGER, narrow=True),
+    "radial": Radial(THREE, SMOOTH),
+    "radial, weighted": Radial(WEIGHTED, COSINE),
+    "wide, by moments": Angular(THREE, SMOOTH, CosinePowers(INTEGER)),
+    "wide, by pairs": Angular(THREE, COSINE, CosinePowers(OTHER)),
+    "wide, weighted": Angular(WEIGHTED, SMOOTH, CosinePowers(FEW)),
+    "wide, one element": Angular(Channels((6,)), COSINE, CosinePowers(FEW)),
+    "narrow": Angular(THREE, SMOOTH, CosinePowers(OTHER), narrow=True),
+    "narrow, weighted": Angular(WEIGHTED, COSINE, CosinePowers(INTEGER), narrow=True),
 }
 
 every_part = pytest.mark.parametrize("name", PARTS)
@@ -184,7 +189,7 @@ def assert_equals_loop(name, found, neighbors):
 
 
 def _all_shells(part):
-    return Radial(Shells((), ((0.0, 0.0),), part.shells.cutoff, part.shells.function))
+    return Radial(WEIGHTED, Shells(((0.0, 0.0),), part.shells.cutoff, part.shells.function))
 
 
 SLOTS = 60
@@ -240,7 +245,7 @@ def test_atoms_of_the_crystal_see_several_images_of_each_other_and_of_themselves
 def test_angular_features_need_two_neighbours(name, n):
     found = features_of_everything(name)[f"{n} neighbours"]
     largest = max((number for number, _ in random_neighbors(n, seed=n + 7)), default=0)
-    weight = 1 if PARTS[name].shells.elements else largest**2
+    weight = 1 if PARTS[name].channels.elements else largest**2
     np.testing.assert_allclose(found, 0.0, rtol=0, atol=1e-15 * weight)
 
 
@@ -263,8 +268,7 @@ def by_moments(radial, vectors, channels, angles):
 
 
 def by_pairs(radial, vectors, channels, angles):
-    units = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
-    return pair_sums(radial, vectors, units, channels, angles=angles, shells=())
+    return pair_sums(radial, vectors, channels, angles=CosinePowers(angles))
 
 
 def test_moments_equal_pairs_in_value_gradient_and_curvature():
@@ -287,7 +291,10 @@ def test_moments_equal_pairs_in_value_gradient_and_curvature():
 
 def test_first_and_second_derivatives_of_narrow_sums_are_finite_differences():
     part = Angular(
-        Shells((), ((0.4, 0.3),), CUTOFF, "tanh3"), ((1.0, 1.5), (-1.0, 2.0)), narrow=True
+        WEIGHTED,
+        Shells(((0.4, 0.3),), CUTOFF, "tanh3"),
+        CosinePowers(((1.0, 1.5), (-1.0, 2.0))),
+        narrow=True,
     )
     number = jnp.ones((1, 4), dtype=jnp.int32)
     # Two empty slots, which coincide.
@@ -488,13 +495,12 @@ def test_unknown_scaling_suggests_the_nearest():
 @pytest.mark.parametrize("shells", [(), ((-0.1, 0.0),)])
 def test_shells_need_a_positive_exponent(shells):
     with pytest.raises(InputError, match="at least one pair"):
-        Shells((1,), shells, CUTOFF)
+        Shells(shells, CUTOFF)
 
 
-@pytest.mark.parametrize("angles", [(), ((0.5, 1.0),)])
-def test_angles_need_a_sign(angles):
-    with pytest.raises(InputError, match="λ = 1 or -1"):
-        Angular(Shells((1,), SHELLS, CUTOFF), angles)
+def test_angles_need_a_power():
+    with pytest.raises(InputError, match="at least one pair"):
+        CosinePowers(())
 
 
 DEFAULTS = {

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from lrpot.errors import InputError, suggestion
 
 CUTOFF_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "hard": jnp.ones_like,
     "cos": lambda x: 0.5 * (1 + jnp.cos(jnp.pi * x)),
     "tanh3": lambda x: jnp.tanh(1 - x) ** 3,
     "tanh3_normalised": lambda x: (jnp.tanh(1 - x) / jnp.tanh(1.0)) ** 3,
@@ -20,7 +21,8 @@ CUTOFF_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 """Shape f(x) on 0 ≤ x < 1, x being the distance over the cutoff [behler:11; singraber:19].
 
 Derivatives that are continuous at the cutoff: first (cos, poly1), up to second (tanh3, poly2),
-third (poly3), fourth (poly4), all (exp). Hessians need at least the second.
+third (poly3), fourth (poly4), all (exp); not even the value for `hard`. Hessians need at least
+the second.
 """
 
 _WITHOUT_INNER = ("tanh3", "tanh3_normalised")
