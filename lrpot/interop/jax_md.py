@@ -5,6 +5,7 @@ R_a − R_b. Energy functions swallow keyword arguments they have no use for, be
 hand theirs on.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -95,7 +96,7 @@ def to_jax_md(
         **neighbor_kwargs,
     )
 
-    return cast(partition.NeighborListFns, neighbor_fn), energy_fn
+    return _with_static_cells(neighbor_fn), energy_fn
 
 
 def charges_for_jax_md(
@@ -235,6 +236,21 @@ def _small_box_list(
 
     functions: Any = custom_partition.NeighborListMultiImageFns
     return functions(allocate, update)
+
+
+def _with_static_cells(neighbor_fn: Any) -> partition.NeighborListFns:
+    """The same, its lists fit for nested `jit`.
+
+    jax-md 0.2.29 keeps the size of its cells as static data, but computes an array for fractional
+    coordinates, and static data are compared: Langevin dynamics in a crystal then fail.
+    """
+
+    def allocate(*args: Any, **kwargs: Any) -> Any:
+        neighbors = neighbor_fn.allocate(*args, **kwargs)
+        size = None if neighbors.cell_size is None else float(neighbors.cell_size)
+        return dataclasses.replace(neighbors, cell_size=size)
+
+    return dataclasses.replace(neighbor_fn, allocate=allocate)
 
 
 def _check_charge(potential: Potential, total_charge: ArrayLike | None) -> None:
