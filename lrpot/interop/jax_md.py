@@ -163,7 +163,7 @@ class _Model:
         cell = np.asarray(box_matrix(self.box), dtype=float).T
         heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
         least = heights.min() * (1 - box_change)
-        return self.potential.cutoff + dr_threshold > least / 2
+        return bool(self.potential.cutoff + dr_threshold > least / 2)
 
     def __call__(
         self,

@@ -127,14 +127,9 @@ def kept_bytes(potential: Potential, batches: Sequence[Batch]) -> int:
 
 
 def scale_charge_input(potential: Potential, charges: np.ndarray, numbers: np.ndarray) -> Potential:
-    """Scale the charge input of the short-range networks by the charges that they will see.
-
-    A scaling that was set by earlier data is kept.
-    """
+    """Scale the charge input of the short-range networks by the charges that they will see."""
     term = potential.terms.get("short_range")
     if not isinstance(term, ShortRange) or term.charge_scaling is None:
-        return potential
-    if bool(jnp.isfinite(term.charge_scaling.minimum).all()):
         return potential
     scaling = scaling_from_data(charges.reshape(-1, 1), numbers.ravel(), potential.elements)
     return eqx.tree_at(lambda one: one.terms["short_range"].charge_scaling, potential, scaling)

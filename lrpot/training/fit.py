@@ -124,7 +124,8 @@ def fit(
 
     batches = [batch for batch, _ in make_batches(train, potential)]
     held_out = [batch for batch, _ in make_batches(validation, potential)]
-    if not is_calibrated(potential):
+    new = not is_calibrated(potential)
+    if new:
         potential = calibrate(
             potential, train, batches, atomic_energies=atomic_energies, scaling=scaling
         )
@@ -144,7 +145,8 @@ def fit(
                 stage = _Trainer(stages[number], seed + number, potential, batches, held_out)
                 stage.state, stage.rest = read_checkpoint(folder, (stage.state, stage.rest))
             else:
-                potential = _prepare(potential, stages, number, batches)
+                if new:
+                    potential = _with_charge_input(potential, stages, number, batches)
                 stage = _Trainer(stages[number], seed + number, potential, batches, held_out)
             potential = _run(stage, notes, folder, checkpoint_seconds, report)
     return Fit(potential, notes.history)
@@ -311,7 +313,7 @@ def _optimiser(stage: Stage, updates: int) -> optax.GradientTransformation:
     )
 
 
-def _prepare(
+def _with_charge_input(
     potential: Potential, stages: Sequence[Stage], number: int, batches: Sequence[Batch]
 ) -> Potential:
     """Scale the charge input before the stage that first trains the networks which see it."""

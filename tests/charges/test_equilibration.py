@@ -40,7 +40,7 @@ each_charge = pytest.mark.parametrize("total_charge", [-1.0, 0.0, 1.0])
 
 def model(hardness=HARDNESS, radii=RADII):
     """An equilibration whose electronegativities are the features."""
-    networks = ElementNetworks(ELEMENTS, (jnp.ones((3, 1, 1)),), (jnp.zeros((3, 1)),))
+    networks = ElementNetworks(ELEMENTS, (jnp.ones((3, 1, 1)),), (jnp.zeros((3, 1)),), ("linear",))
     root = jnp.sqrt(jnp.array([hardness[number] for number in ELEMENTS]))
     widths = None if radii is None else jnp.array([radii[number] for number in ELEMENTS])
     return Equilibration(networks, root, widths, COULOMB)

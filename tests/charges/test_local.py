@@ -35,7 +35,7 @@ def charges_of(
     """Local charges whose networks hand on the features: charge, and for `weighted` its logit."""
     n = 2 if rule == "weighted" else 1
     identity = jnp.broadcast_to(jnp.eye(n), (2, n, n))
-    networks = ElementNetworks(ELEMENTS, (identity,), (jnp.zeros((2, n)),))
+    networks = ElementNetworks(ELEMENTS, (identity,), (jnp.zeros((2, n)),), ("linear",))
     model = LocalCharges(networks, radii, COULOMB, rule)
     features = jnp.stack([jnp.asarray(raw), jnp.asarray(logits)][:n], axis=-1)
     system = lrpot.System(positions, numbers, total_charge=total_charge)

@@ -289,7 +289,7 @@ def test_a_training_killed_between_its_stages_goes_on_with_the_second(tmp_path, 
     arguments = dict(stages=stages, progress=False, checkpoint_seconds=0.0)
     unbroken = fit(tiny.potential("hdnnp_4g"), molecules, **arguments)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["lrpot.training.fit"], "_prepare", _interrupt)
+        patch.setattr(sys.modules["lrpot.training.fit"], "_with_charge_input", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             fit(tiny.potential("hdnnp_4g"), molecules, folder=tmp_path, **arguments)
     assert (read_notes(tmp_path)["stage"], read_notes(tmp_path)["epoch"]) == (0, 2)
@@ -300,7 +300,14 @@ def test_a_training_killed_between_its_stages_goes_on_with_the_second(tmp_path, 
         np.testing.assert_array_equal(one, other)
 
 
-def _interrupt(potential, stages, number, batches):
-    if number == 1:
-        raise KeyboardInterrupt
-    return potential
+def interrupted(trainer):
+    """A trainer that is made once; the attempt to make a second one is interrupted."""
+    made = []
+
+    def make(*arguments):
+        if made:
+            raise KeyboardInterrupt
+        made.append(trainer(*arguments))
+        return made[0]
+
+    return make
