@@ -15,6 +15,9 @@ from lrpot.system import System
 OVERLAP = 0.1
 """Two atoms closer than this, in Å, are an error of the input."""
 
+MOST_CELLS = 5e4
+"""vesin 0.6 ends the process on a thin crystal of more search cells than about twice this."""
+
 
 class Neighbors(eqx.Module):
     """All neighbours of every atom within a cutoff, periodic images included.
@@ -53,15 +56,12 @@ def neighbor_list(
     Raises:
         InputError: If two atoms are closer than `OVERLAP`.
     """
-    import vesin  # it imports ASE, which `import lrpot` does not wait for
-
     real = np.flatnonzero(np.asarray(system.numbers) > 0)
     positions = np.asarray(system.positions, dtype=float)[real]
     periodic = system.cell is not None
     cell = np.asarray(system.cell, dtype=float) if periodic else np.zeros((3, 3))
-    centers, others, shifts, distances = vesin.NeighborList(cutoff=cutoff, full_list=True).compute(
-        positions, cell, periodic, quantities="ijSd"
-    )
+    pairs = _pairs_in_crystal(positions, cell, cutoff) if periodic else _pairs(positions, cutoff)
+    centers, others, shifts, distances = pairs
     if len(distances) and distances.min() < OVERLAP:
         pair = int(np.argmin(distances))
         raise InputError(
@@ -88,6 +88,34 @@ def neighbor_list(
         waves=jnp.asarray(wave_indices(cell, wave_cutoff)) if periodic and wave_cutoff else None,
         overflow=jnp.asarray(needed > width),
     )
+
+
+def _pairs(positions: np.ndarray, cutoff: float) -> tuple[np.ndarray, ...]:
+    """Centres, others, shifts and distances of all pairs in open space, both ways."""
+    from scipy.spatial import cKDTree
+
+    # A tree does not mind how far fragments are apart; a grid of cells would.
+    one_way = cKDTree(positions).query_pairs(cutoff, output_type="ndarray")
+    centers, others = np.concatenate([one_way, one_way[:, ::-1]]).T
+    distances = np.linalg.norm(positions[others] - positions[centers], axis=1)
+    return centers, others, np.zeros((len(centers), 3), dtype=np.int32), distances
+
+
+def _pairs_in_crystal(
+    positions: np.ndarray, cell: np.ndarray, cutoff: float
+) -> tuple[np.ndarray, ...]:
+    """The same for all images in a crystal."""
+    import vesin  # it imports ASE, which `import lrpot` does not wait for
+
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    if heights.min() < cutoff and np.prod(np.maximum(heights / cutoff, 1)) > MOST_CELLS:
+        raise InputError(
+            f"A cell with the heights {np.round(heights, 3).tolist()} Å is too thin for its width: "
+            "neighbours cannot be searched in it. Repeat it in the thin direction, or leave out "
+            "empty space."
+        )
+    search = vesin.NeighborList(cutoff=cutoff, full_list=True)
+    return tuple(search.compute(positions, cell, True, quantities="ijSd"))
 
 
 def wave_indices(cell: np.ndarray, wave_cutoff: float) -> np.ndarray:
