@@ -92,10 +92,10 @@ def neighbor_list(
 
 def _pairs(positions: np.ndarray, cutoff: float) -> tuple[np.ndarray, ...]:
     """Centres, others, shifts and distances of all pairs in open space, both ways."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     # A tree does not mind how far fragments are apart; a grid of cells would.
-    one_way = cKDTree(positions).query_pairs(cutoff, output_type="ndarray")
+    one_way = KDTree(positions).query_pairs(cutoff, output_type="ndarray")
     centers, others = np.concatenate([one_way, one_way[:, ::-1]]).T
     distances = np.linalg.norm(positions[others] - positions[centers], axis=1)
     return centers, others, np.zeros((len(centers), 3), dtype=np.int32), distances

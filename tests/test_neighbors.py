@@ -206,11 +206,11 @@ def test_shifted_neighbors_lie_within_the_cutoff():
 
 def test_fragments_may_be_far_apart_in_one_plane():
     positions = [[0, 0, 0], [1, 0, 0], [1200.0, 2.0, 1600.0], [1200.0, 2.0, 1601.0]]
-    neighbors = lrpot.neighbor_list(lrpot.System(positions, [1, 1, 1, 1]), 6.0)
+    neighbors = neighbor_list(System(positions, [1, 1, 1, 1]), 6.0)
     np.testing.assert_array_equal(neighbors.index, [[1], [0], [3], [2]])
 
 
 def test_a_cell_too_thin_for_its_width_is_refused():
-    system = lrpot.System(np.eye(3)[:2], [1, 1], cell=np.diag([1200.0, 3.0, 1600.0]))
-    with pytest.raises(lrpot.InputError, match="too thin for its width.*Repeat it"):
-        lrpot.neighbor_list(system, 6.0)
+    system = System(np.eye(3)[:2], [1, 1], cell=np.diag([1200.0, 3.0, 1600.0]))
+    with pytest.raises(InputError, match=r"too thin for its width.*Repeat it"):
+        neighbor_list(system, 6.0)
