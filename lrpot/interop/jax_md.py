@@ -7,7 +7,7 @@ hand theirs on.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from lrpot.potential import Potential, check_elements
 from lrpot.system import System, check_cell
 
 Displacement = Callable[..., Array]
+NeighborFns = partition.NeighborListFns | custom_partition.NeighborListMultiImageFns
 
 
 def to_jax_md(
@@ -36,7 +37,7 @@ def to_jax_md(
     fractional_coordinates: bool = True,
     box_change: float = 0.0,
     **neighbor_kwargs: Any,
-) -> tuple[partition.NeighborListFns, Callable[..., Array]]:
+) -> tuple[NeighborFns, Callable[..., Array]]:
     """A potential as jax-md's `(neighbor_fn, energy_fn)`.
 
         neighbors = neighbor_fn.allocate(R, box=box)
@@ -85,7 +86,7 @@ def to_jax_md(
                 "(`space.periodic_general`). Or repeat the cell."
             )
         small = _small_box_list(box, potential.cutoff, dr_threshold, neighbor_kwargs)
-        return cast(partition.NeighborListFns, small), energy_fn
+        return small, energy_fn
     neighbor_fn = partition.neighbor_list(
         displacement,
         jnp.asarray(1.0 if box is None else box),

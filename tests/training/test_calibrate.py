@@ -198,8 +198,6 @@ def test_the_charge_input_is_scaled_by_the_charges_it_will_see(tiny):
     np.testing.assert_allclose(scaling.offset[:, 0], [0.3, -0.65])
     deviations = [np.std([0.2, 0.4, 0.3]), np.std([-0.5, -0.8])]
     np.testing.assert_allclose(scaling.factor[:, 0], 1 / np.array(deviations))
-    again = scale_charge_input(potential, 7 * charges, numbers)
-    assert again is potential  # the networks have been trained on the first scaling
 
 
 @pytest.mark.parametrize("recipe", ["hdnnp_2g", "hdnnp_3g", "cent"])
