@@ -12,6 +12,10 @@ from lrpot.errors import InputError, suggestion
 CONSTANT_RANGE = 1e-12
 """A feature that varies less than this in the training data is dropped, not divided by it."""
 
+SMALLEST_SPREAD = 1e-3
+"""Relative to the most varying feature of an element. A feature that varies less is not blown up to
+the size of the others: a factor of 1e6 would let a slightly new environment swamp the networks."""
+
 ROUNDING = 1000 * 2.2e-16
 """A feature outside of the training range by no more than this is inside, as in n2p2."""
 
@@ -99,6 +103,7 @@ def scaling_from_data(
         spread = {"sigma": samples.std(0), "center": np.ones_like(low), "none": np.ones_like(low)}
         spread = spread.get(mode, high - low)
         offset = {"scale": low, "none": np.zeros_like(low)}.get(mode, mean)
+        spread = np.maximum(spread, SMALLEST_SPREAD * spread.max())
         constant = (high - low < CONSTANT_RANGE) & (mode != "none")
         factor = np.where(constant, 0.0, 1 / np.where(constant, 1.0, spread))
         rows.append((offset, factor, low, high))
