@@ -166,7 +166,7 @@ class Calculator(AseCalculator):
         if (now.pbc != then.pbc).any() or not same_cell:
             return False
         moved = np.linalg.norm(now.positions - then.positions, axis=1)
-        return moved.max(initial=0.0) < 0.5 * self.skin
+        return bool(moved.max(initial=0.0) < 0.5 * self.skin)
 
 
 def _round_up(count: int) -> int:
