@@ -97,7 +97,8 @@ def to_jax_md(
         **neighbor_kwargs,
     )
 
-    return _with_static_cells(neighbor_fn), energy_fn
+    lengths = None if box is None else 1.0 if fractional_coordinates else box
+    return _robust(neighbor_fn, lengths), energy_fn
 
 
 def charges_for_jax_md(
@@ -228,30 +229,49 @@ def _small_box_list(
     )
 
     def allocate(R: Array, extra_capacity: int = 0, **rest: Any) -> Any:
-        neighbors: Any = plain.allocate(R % 1, extra_capacity=extra_capacity, **rest)
+        neighbors: Any = plain.allocate(wrapped(R), extra_capacity=extra_capacity, **rest)
         return neighbors.set(update_fn=update)
 
     def update(R: Array, neighbors: Any, **rest: Any) -> Any:
-        updated: Any = plain.update(R % 1, neighbors.set(update_fn=plain.update), **rest)
+        updated: Any = plain.update(wrapped(R), neighbors.set(update_fn=plain.update), **rest)
         return updated.set(update_fn=update)
 
     functions: Any = custom_partition.NeighborListMultiImageFns
     return functions(allocate, update)
 
 
-def _with_static_cells(neighbor_fn: Any) -> partition.NeighborListFns:
-    """The same, its lists fit for nested `jit`.
+def _robust(neighbor_fn: Any, lengths: ArrayLike | None) -> partition.NeighborListFns:
+    """The same, for coordinates anywhere and lists inside of nested `jit`.
 
-    jax-md 0.2.29 keeps the size of its cells as static data, but computes an array for fractional
-    coordinates, and static data are compared: Langevin dynamics in a crystal then fail.
+    The cells of jax-md 0.2.29 lose neighbours of atoms outside of the box, without a flag. Their
+    size is static data, but computed as an array for fractional coordinates, and static data are
+    compared: Langevin dynamics in a crystal then fail.
+
+    Args:
+        neighbor_fn: From `jax_md.partition.neighbor_list`.
+        lengths: Period of each coordinate; `None` when there is none.
     """
 
-    def allocate(*args: Any, **kwargs: Any) -> Any:
-        neighbors = neighbor_fn.allocate(*args, **kwargs)
-        size = None if neighbors.cell_size is None else float(neighbors.cell_size)
-        return dataclasses.replace(neighbors, cell_size=size)
+    def inside(R: Array) -> Array:
+        return R if lengths is None else wrapped(R, lengths)
 
-    return dataclasses.replace(neighbor_fn, allocate=allocate)
+    def allocate(R: Array, *args: Any, **kwargs: Any) -> Any:
+        neighbors = neighbor_fn.allocate(inside(R), *args, **kwargs)
+        size = None if neighbors.cell_size is None else float(neighbors.cell_size)
+        return neighbors.set(cell_size=size, update_fn=update)
+
+    def update(R: Array, neighbors: Any, **kwargs: Any) -> Any:
+        updated = neighbor_fn.update(inside(R), neighbors.set(update_fn=None), **kwargs)
+        return updated.set(update_fn=update)
+
+    return dataclasses.replace(neighbor_fn, allocate=allocate, update=update)
+
+
+def wrapped(R: Array, lengths: ArrayLike = 1.0) -> Array:
+    """Periodic coordinates from 0 to below the given lengths, also for rounding errors below 0."""
+    lengths = jnp.broadcast_to(jnp.asarray(lengths, dtype=R.dtype), R.shape)
+    remainder = R % lengths
+    return jnp.where(remainder < lengths, remainder, 0.0)
 
 
 def _check_charge(potential: Potential, total_charge: ArrayLike | None) -> None:

@@ -390,6 +390,50 @@ def test_in_a_small_box_a_neighbour_has_several_images(name):
         np.testing.assert_allclose(stress, -expected.stress, atol=1e-9)
 
 
+@pytest.fixture
+def rank_promotion():
+    """The cells of jax-md broadcast without saying so."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.mark.usefixtures("rank_promotion")
+@pytest.mark.parametrize("fractional", [True, False], ids=["fractional", "real"])
+def test_atoms_outside_of_a_large_box_keep_their_neighbours(fractional):
+    """In a box of four cells of the list in each direction; jax-md's own lists lose some."""
+    length = 4 * (CUTOFF + SKIN) + 0.1
+    grid = np.stack(np.meshgrid(*[np.arange(5)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    coordinates = (grid + 0.1 * RNG.normal(size=grid.shape)) / 5 % 1
+    coordinates[0] = [-1e-18, 0.0, -1e-18]
+    numbers = np.where(grid.sum(axis=1) % 2, 11, 17)
+    unit = 1.0 if fractional else length
+    space_fn = space.periodic_general if fractional else space.periodic
+    neighbor_fn, energy_fn = to_jax_md(
+        build("hdnnp_2g"),
+        space_fn(length, wrapped=False)[0],
+        length,
+        numbers,
+        **LIST,
+        fractional_coordinates=fractional,
+    )
+    energy = quickly_compiled(energy_fn)
+    system = lrpot.System(coordinates * length, numbers, cell=length * np.eye(3))
+    expected = predicted(build("hdnnp_2g"), system).energy
+    away = coordinates + RNG.integers(-2, 3, size=coordinates.shape)
+    start = neighbor_fn.allocate(jnp.asarray(coordinates * unit))
+    assert start.cell_list_fn is not None
+    for neighbors in (
+        start,
+        neighbor_fn.allocate(jnp.asarray(away * unit)),
+        neighbor_fn.allocate(jnp.asarray((coordinates + 0.5) * unit)).update(
+            jnp.asarray(away * unit)
+        ),
+    ):
+        assert not bool(neighbors.did_buffer_overflow)
+        found = energy(jnp.asarray(away * unit), neighbors)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 def test_a_small_box_needs_fractional_coordinates():
     with pytest.raises(lrpot.InputError, match=r"several images within the cutoff of 3\.000 Å"):
         to_jax_md(
