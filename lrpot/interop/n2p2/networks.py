@@ -142,8 +142,10 @@ def network_of(
     weights = [np.array(one[row], float) for one in networks.weights]
     biases = [np.array(one[row], float) for one in networks.biases]
     names = [one if isinstance(one, str) else one[row] for one in networks.activations]
+    n_outputs = networks.biases[-1].shape[-1]
     while len(weights) > 2 and _is_idle(weights[-1], biases[-1], names[-1]):
         weights, biases, names = weights[:-1], biases[:-1], names[:-1]
+    weights[-1], biases[-1] = weights[-1][:, :n_outputs], biases[-1][:n_outputs]
     for layer in range(len(weights) - 1):
         dead = (
             (weights[layer] == 0).all(axis=0)

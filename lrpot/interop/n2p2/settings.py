@@ -80,10 +80,11 @@ class Line:
 
     def integer_at(self, position: int) -> int:
         """One argument as an integer."""
+        text = self.argument(position)
         try:
-            return int(self.argument(position))
+            return int(text)
         except ValueError:
-            self.fail(f"expected an integer, got {self.arguments[position]!r}.")
+            self.fail(f"expected an integer, got {text!r}.")
 
     def element_at(self, position: int) -> int:
         """One argument as the symbol of an element."""
