@@ -219,16 +219,15 @@ class _Simulation:
         }
 
     def _advance_all(self, state: Any, neighbors: Any, count: int) -> tuple[Any, Any]:
-        def body(_: int, both: tuple[Any, Any]) -> tuple[Any, Any]:
+        def body(_: Any, both: tuple[Any, Any]) -> tuple[Any, Any]:
             state, neighbors = both
-            neighbors = neighbors.update(state.position)
             step: Any = self.step  # takes what the energy function takes, whatever its type says
-            return step(state, neighbor=neighbors), neighbors
+            state = step(state, neighbor=neighbors)
+            return state, neighbors.update(state.position)
 
         return jax.lax.fori_loop(0, count, body, (state, neighbors))
 
     def _measure(self, state: Any, neighbors: Any) -> dict[str, Any]:
-        neighbors = neighbors.update(state.position)
         potential = self.energy_fn(state.position, neighbors)
         kinetic = self.kinetic(momentum=state.momentum, mass=state.mass)
         conserved = potential + kinetic

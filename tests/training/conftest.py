@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import lrpot
 from lrpot.data import Structure, make_batches
@@ -22,24 +21,7 @@ HARDNESS = {"H": 13.0, "O": 8.0}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kept_compilations(tmp_path_factory):
-    """Every training compiles anew; what has been compiled before is read from disk."""
-    names = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    for settings in (names, before):
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if settings is names:
-            yield names["jax_compilation_cache_dir"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_compilation():
+def quick_compilation(kept_compilations):
     """Compilation takes longer than all these trainings together."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(eqx, "filter_jit", functools.partial(eqx.filter_jit, compiler_options=QUICK))
