@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import jax
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from lrpot.errors import InputError
 
@@ -26,7 +27,9 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        Console(stderr=True).print(f"[bold red]Error:[/] {error}", highlight=False)
+        Console(stderr=True).print(
+            f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True
+        )
         sys.exit(1)
 
 
@@ -135,7 +138,8 @@ def md(
     mean = trajectory.log["temperature_K"].mean()
     console.print(
         f"{steps} steps, mean temperature {mean:.0f} K, drift of the conserved energy "
-        f"{trajectory.drift():+.2e} eV/atom/ps. Frames and log are in {folder}/."
+        f"{trajectory.drift():+.2e} eV/atom/ps. Frames and log are in "
+        f"{escape(str(folder))}/."
     )
 
 
@@ -163,4 +167,4 @@ def info(model: Model, length: Length = "bohr", energy: Energy = "Ha") -> None:
     from lrpot.interop.n2p2.convert import load_any
 
     for name, value in describe(load_any(model, length=length, energy=energy)).items():
-        console.print(f"[bold]{name}[/]  {value}", highlight=False)
+        console.print(f"[bold]{name}[/]  {escape(value)}", highlight=False)

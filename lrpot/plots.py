@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lrpot.errors import InputError
+
 if TYPE_CHECKING:
     from lrpot.md import Trajectory
     from lrpot.training import Evaluation
@@ -55,12 +57,17 @@ def parity(
         evaluations: By the name of the model.
         path: Image to write, in any format of matplotlib.
         labels: Quantities to show, as far as there are any.
+
+    Raises:
+        InputError: If there are none.
     """
     labels = [
         label
         for label in labels
         if any(label in evaluation.total for evaluation in evaluations.values())
     ]
+    if not labels:
+        raise InputError("There is nothing to show: the evaluations compare no such quantity.")
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(labels), figsize=(3.9 * len(labels), 3.7), squeeze=False)
         for axis, label in zip(axes[0], labels, strict=True):
