@@ -289,7 +289,8 @@ def test_a_training_killed_between_its_stages_goes_on_with_the_second(tmp_path, 
     arguments = dict(stages=stages, progress=False, checkpoint_seconds=0.0)
     unbroken = fit(tiny.potential("hdnnp_4g"), molecules, **arguments)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["lrpot.training.fit"], "_with_charge_input", _interrupt)
+        module = sys.modules["lrpot.training.fit"]
+        patch.setattr(module, "_Trainer", interrupted(module._Trainer))
         with pytest.raises(KeyboardInterrupt):
             fit(tiny.potential("hdnnp_4g"), molecules, folder=tmp_path, **arguments)
     assert (read_notes(tmp_path)["stage"], read_notes(tmp_path)["epoch"]) == (0, 2)

@@ -109,7 +109,7 @@ def test_the_model_is_what_the_configuration_says(outcome):
     assert model.cutoff == 3.0
     assert model.descriptor.n_features == found.potential.descriptor.n_features
     assert [bias.shape for bias in model.charge_model.networks.biases] == [(2, 3), (2, 1)]
-    assert model.charge_model.networks.activation == "silu"
+    assert model.charge_model.networks.activations == ("silu", "linear")
 
 
 def test_a_training_that_has_ended_is_not_done_again(outcome):
