@@ -17,7 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
+# Without a terminal nothing says how wide to be; tables should not wrap in a file.
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 Model = Annotated[Path, typer.Argument(help="Model file.")]
 
