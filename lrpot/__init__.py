@@ -13,6 +13,7 @@ from lrpot.models import MODELS, cent, hdnnp_2g, hdnnp_3g, hdnnp_4g
 from lrpot.neighbors import Neighbors, neighbor_list
 from lrpot.potential import Potential
 from lrpot.predict import evaluate, predict
+from lrpot.reciprocal import Reciprocal
 from lrpot.system import Prediction, System
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "Neighbors",
     "Potential",
     "Prediction",
+    "Reciprocal",
     "System",
     "cent",
     "evaluate",

@@ -6,7 +6,7 @@ import numpy as np
 
 from lrpot.charges import Equilibration, LocalCharges
 from lrpot.descriptors import ACSF
-from lrpot.electrostatics import DirectSum
+from lrpot.electrostatics import CoulombSum
 from lrpot.elements import SYMBOLS
 from lrpot.potential import Potential, count_parameters
 from lrpot.terms import Coulomb, Offsets, ShortRange
@@ -42,7 +42,7 @@ def describe(potential: Potential) -> dict[str, str]:
         )
         lines["electrostatics"] = (
             f"exact sums, relative force error {model.coulomb.accuracy:g} in crystals"
-            if isinstance(model.coulomb, DirectSum)
+            if isinstance(model.coulomb, CoulombSum)
             else "truncated sums for one system"
         )
     for name, term in potential.terms.items():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lrpot.neighbors import Neighbors
+from lrpot.reciprocal import Reciprocal
 from lrpot.system import System
 
 FAR = 1.0e4
@@ -23,14 +24,14 @@ class Environment(eqx.Module):
         index: Index of the neighbour; `n_atoms` for empty slots.
         centers: Atomic numbers of the centres, 0 for padding atoms.
         neighbors: Atomic numbers of the neighbours, 0 for empty slots.
-        waves: Wave vectors of the reciprocal sum, see `lrpot.neighbors.Neighbors`.
+        reciprocal: What a long-range sum needs besides neighbours.
     """
 
     vectors: Float[Array, "atoms neighbors 3"]
     index: Int[Array, "atoms neighbors"]
     centers: Int[Array, " atoms"]
     neighbors: Int[Array, "atoms neighbors"]
-    waves: Int[Array, "waves 3"] | None
+    reciprocal: Reciprocal | None
 
     @property
     def distances(self) -> Float[Array, "atoms neighbors"]:
@@ -51,7 +52,7 @@ def environment_from_shifts(system: System, neighbors: Neighbors) -> Environment
     vectors = others - system.positions[:, None, :]
     if system.cell is not None and neighbors.shifts is not None:
         vectors = vectors + neighbors.shifts.astype(vectors.dtype) @ system.cell
-    return _environment(vectors, system.numbers, neighbors.index, neighbors.waves)
+    return _environment(vectors, system.numbers, neighbors.index, neighbors.reciprocal)
 
 
 def environment_from_displacement(
@@ -60,7 +61,7 @@ def environment_from_displacement(
     numbers: Int[Array, " atoms"],
     index: Int[Array, "atoms neighbors"],
     *,
-    waves: Int[Array, "waves 3"] | None = None,
+    reciprocal: Reciprocal | None = None,
     **kwargs: Array,
 ) -> Environment:
     """Vectors from a jax-md displacement function, which sees the nearest image only.
@@ -70,16 +71,18 @@ def environment_from_displacement(
         coordinates: What the displacement function takes: real or fractional coordinates.
         numbers: Atomic numbers.
         index: Dense neighbour list; `n_atoms` marks empty slots.
-        waves: Wave vectors of the reciprocal sum.
+        reciprocal: What a long-range sum needs besides neighbours.
         **kwargs: Passed to the displacement function (`box`, `perturbation`).
     """
     others = coordinates[jnp.minimum(index, coordinates.shape[0] - 1)]
     row = jax.vmap(lambda other, center: displacement(other, center, **kwargs), (0, None))
     vectors = jax.vmap(row)(others, coordinates)
-    return _environment(vectors, numbers, index, waves)
+    return _environment(vectors, numbers, index, reciprocal)
 
 
-def _environment(vectors: Array, numbers: Array, index: Array, waves: Array | None) -> Environment:
+def _environment(
+    vectors: Array, numbers: Array, index: Array, reciprocal: Reciprocal | None
+) -> Environment:
     filled = index < numbers.shape[0]
     # Replacing the vector, and not what is computed from it, keeps gradients of empty slots at 0.
     nowhere = jnp.asarray([FAR, 0.0, 0.0], dtype=vectors.dtype)
@@ -88,5 +91,5 @@ def _environment(vectors: Array, numbers: Array, index: Array, waves: Array | No
         index=index,
         centers=numbers,
         neighbors=of_neighbors(numbers, index),
-        waves=waves,
+        reciprocal=reciprocal,
     )

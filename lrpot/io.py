@@ -41,7 +41,7 @@ _CLASSES: dict[str, type[eqx.Module]] = {
         networks.ElementNetworks,
         charges.Equilibration,
         charges.LocalCharges,
-        electrostatics.DirectSum,
+        electrostatics.CoulombSum,
         electrostatics.FixedSum,
         electrostatics.Screening,
         terms.Coulomb,
@@ -50,6 +50,9 @@ _CLASSES: dict[str, type[eqx.Module]] = {
         terms.SiteEnergy,
     )
 }
+
+# Names of parts in older files.
+_CLASSES_BY_NAME = {**_CLASSES, "DirectSum": electrostatics.CoulombSum}
 
 
 def save(path: str | Path, potential: Potential) -> None:
@@ -129,12 +132,12 @@ def _rebuild(tree: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
         return tree
     (kind,) = tree.keys() - {"fields"}
     if kind == "class":
-        if tree["class"] not in _CLASSES:
+        if tree["class"] not in _CLASSES_BY_NAME:
             raise ValueError(f"unknown part {tree['class']!r}")
         parts = {
             name: _rebuild(one, f"{path}.{name}", arrays) for name, one in tree["fields"].items()
         }
-        return _CLASSES[tree["class"]](**parts)
+        return _CLASSES_BY_NAME[tree["class"]](**parts)
     if kind == "array":
         array = arrays.pop(path.lstrip("."))
         if [list(array.shape), str(array.dtype)] != tree["array"]:

@@ -6,23 +6,28 @@ import dataclasses
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from lrpot.charges import ChargeMemory
 from lrpot.errors import InputError, suggestion
-from lrpot.interop.jax_md import charges_for_jax_md, to_jax_md
+from lrpot.interop.jax_md import JaxMdModel, to_jax_md
+from lrpot.interop.jax_md_memory import forces_for_jax_md, remembering
 from lrpot.potential import Potential
-from lrpot.system import System
+from lrpot.system import System, upright
 from lrpot.units import BOLTZMANN, FEMTOSECOND
 
 ENSEMBLES = ("nve", "nvt", "langevin")
 
 EXPLODED = 1e5
 """No matter that an interatomic potential describes is hotter than this, in K."""
+
+SPACE = 10.0
+"""A cell is at least so much higher than its slab, in Å."""
 
 LOG = ("time_fs", "potential_energy_eV", "kinetic_energy_eV", "conserved_eV", "temperature_K")
 """Columns of the log."""
@@ -34,7 +39,8 @@ class Trajectory:
 
     Attributes:
         system: The system as it was simulated: a triclinic cell is turned so that its first
-            vector points along x and its second lies in the xy plane.
+            vector points along x and its second lies in the xy plane, and the cell of a slab is
+            made higher where it leaves less than `SPACE` for the atoms to move.
         positions: [frames, atoms, 3], in Å.
         velocities: [frames, atoms, 3], in Å/fs.
         log: One array per column of `LOG`. `conserved_eV` is the total energy in the `nve`
@@ -97,21 +103,26 @@ def run(
             "`steps`, `record_every`, `timestep` and `damping` must be positive and `temperature` "
             f"not negative, got {steps}, {record_every}, {timestep}, {damping} and {temperature}."
         )
+    if system.external is not None or system.fragments is not None:
+        raise InputError(
+            "Fields, applied potentials and fragments are known to `lrpot.predict`, but not to "
+            "molecular dynamics yet: simulate without them."
+        )
     potential.neighbors(system)  # complains about overlapping atoms and unknown elements
     system = _upright(system)
     # jax-md 0.2.29 mixes int32 and int64 in its cell lists, once per compilation.
     warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
     simulation = _Simulation(potential, system, ensemble, timestep, temperature, damping, masses)
-    state, neighbors = simulation.start(key)
-    frames = [simulation.frame(state, neighbors, 0)]
+    state = simulation.start(key)
+    frames = [simulation.frame(state, 0)]
     with _writer(folder, system) as write, _bar(progress, steps) as advance:
         write(frames[0])
         done = 0
         while done < steps:
             count = min(record_every, steps - done)
-            state, neighbors = simulation.advance(state, neighbors, count)
+            state = simulation.advance(state, count)
             done += count
-            frames.append(simulation.frame(state, neighbors, done))
+            frames.append(simulation.frame(state, done))
             energy = frames[-1]["conserved_eV"]
             if not np.isfinite(energy) or frames[-1]["temperature_K"] > EXPLODED:
                 raise InputError(
@@ -130,6 +141,14 @@ def run(
         log={name: stacked[name] for name in LOG},
         charges=stacked.get("charges"),
     )
+
+
+class _State(NamedTuple):
+    """All that a step hands to the next one."""
+
+    atoms: Any
+    memory: ChargeMemory
+    neighbors: Any
 
 
 class _Simulation:
@@ -158,10 +177,9 @@ class _Simulation:
             )
         charge = None if potential.charge_model is None else system.total_charge
         model = potential, self.displacement, self.box, system.numbers
-        self.neighbor_fn, self.energy_fn = to_jax_md(*model, total_charge=charge)
-        self.charges_fn = None
-        if potential.charge_model is not None:
-            self.charges_fn = jax.jit(charges_for_jax_md(*model, total_charge=charge))
+        pbc = None if self.box is None else system.pbc
+        self.neighbor_fn, self.energy_fn = to_jax_md(*model, total_charge=charge, pbc=pbc)
+        self.model = JaxMdModel(*model, charge, fractional=True, box_change=0.0, pbc=pbc)
         dtype = system.positions.dtype
         masses = atomic_masses[np.asarray(system.numbers)] if masses is None else masses
         self.masses = jnp.asarray(masses, dtype=dtype)
@@ -169,70 +187,76 @@ class _Simulation:
         dt = timestep * FEMTOSECOND
         tau = damping * FEMTOSECOND
         self.invariant: Any = None
+        force_fn = forces_for_jax_md(*model, total_charge=charge, pbc=pbc)
         if ensemble == "nve":
-            self.init, self.step = simulate.nve(self.energy_fn, shift, dt)
+            self.init, self.step = remembering(simulate.nve, force_fn, shift, dt)
         elif ensemble == "nvt":
             settings = simulate.default_nhc_kwargs(tau, {})
-            self.init, self.step = simulate.nvt_nose_hoover(
-                self.energy_fn, shift, dt, self.kT, **settings
+            self.init, self.step = remembering(
+                simulate.nvt_nose_hoover, force_fn, shift, dt, self.kT, **settings
             )
             self.invariant = simulate.nvt_nose_hoover_invariant
         else:
-            self.init, self.step = simulate.nvt_langevin(
-                self.energy_fn, shift, dt, self.kT, gamma=1 / tau
+            self.init, self.step = remembering(
+                simulate.nvt_langevin, force_fn, shift, dt, self.kT, gamma=1 / tau
             )
         self.kinetic = quantity.kinetic_energy
-        self._advance = jax.jit(self._advance_all, static_argnums=2)
+        self._advance = jax.jit(self._advance_all, static_argnums=1)
         self._energies = jax.jit(self._measure)
 
-    def start(self, key: PRNGKeyArray) -> tuple[Any, Any]:
-        """First state and neighbour list."""
+    def start(self, key: PRNGKeyArray) -> _State:
+        """The first state."""
         coordinates = self.system.positions
         if self.system.cell is not None:
-            coordinates = coordinates @ jnp.linalg.inv(self.system.cell) % 1
+            coordinates = coordinates @ jnp.linalg.inv(self.system.cell)
+            periodic = jnp.asarray(self.system.pbc)[None, :]
+            coordinates = jnp.where(periodic, coordinates % 1, coordinates)
         neighbors = self.neighbor_fn.allocate(coordinates)
-        state = self.init(key, coordinates, mass=self.masses, neighbor=neighbors, kT=self.kT)
-        return state, neighbors
+        init = jax.jit(self.init)
+        atoms, memory = init(
+            key, coordinates, mass=self.masses, neighbor=neighbors, kT=jnp.asarray(self.kT)
+        )
+        return _State(atoms, memory, neighbors)
 
-    def advance(self, state: Any, neighbors: Any, count: int) -> tuple[Any, Any]:
+    def advance(self, state: _State, count: int) -> _State:
         """So many steps; done again with a larger neighbour list if that has overflowed."""
         while True:
-            new_state, new_neighbors = self._advance(state, neighbors, count)
-            too_small = getattr(new_neighbors, "cell_size_too_small", False)
-            if not (new_neighbors.did_buffer_overflow or too_small):
-                return new_state, new_neighbors
-            neighbors = self.neighbor_fn.allocate(state.position, extra_capacity=4)
+            advanced = self._advance(state, count)
+            too_small = getattr(advanced.neighbors, "cell_size_too_small", False)
+            if not (advanced.neighbors.did_buffer_overflow or too_small):
+                return advanced
+            larger = self.neighbor_fn.allocate(state.atoms.position, extra_capacity=4)
+            state = state._replace(neighbors=larger)
 
-    def frame(self, state: Any, neighbors: Any, step: int) -> dict[str, Any]:
+    def frame(self, state: _State, step: int) -> dict[str, Any]:
         """What is recorded of a state."""
-        measured = {
-            name: np.asarray(value) for name, value in self._energies(state, neighbors).items()
-        }
-        positions = state.position
+        measured = {name: np.asarray(value) for name, value in self._energies(state).items()}
+        positions = state.atoms.position
         if self.system.cell is not None:
             positions = positions @ self.system.cell
         return {
             "time_fs": step * self.timestep,
             "positions": np.asarray(positions),
-            "velocities": np.asarray(state.velocity) * FEMTOSECOND,
+            "velocities": np.asarray(state.atoms.velocity) * FEMTOSECOND,
             **measured,
         }
 
-    def _advance_all(self, state: Any, neighbors: Any, count: int) -> tuple[Any, Any]:
-        def body(_: Any, both: tuple[Any, Any]) -> tuple[Any, Any]:
-            state, neighbors = both
-            step: Any = self.step  # takes what the energy function takes, whatever its type says
-            state = step(state, neighbor=neighbors)
-            return state, neighbors.update(state.position)
+    def _advance_all(self, state: _State, count: int) -> _State:
+        def body(_: Any, state: _State) -> _State:
+            atoms, memory = self.step(state.atoms, state.memory, neighbor=state.neighbors)
+            return _State(atoms, memory, state.neighbors.update(atoms.position))
 
-        return jax.lax.fori_loop(0, count, body, (state, neighbors))
+        return jax.lax.fori_loop(0, count, body, state)
 
-    def _measure(self, state: Any, neighbors: Any) -> dict[str, Any]:
-        potential = self.energy_fn(state.position, neighbors)
-        kinetic = self.kinetic(momentum=state.momentum, mass=state.mass)
+    def _measure(self, state: _State) -> dict[str, Any]:
+        atoms, neighbors = state.atoms, state.neighbors
+        known = {"neighbor": neighbors, "guess": state.memory.latest()}
+        energies, charges = self.model(atoms.position, **known)
+        potential = energies.sum()
+        kinetic = self.kinetic(momentum=atoms.momentum, mass=atoms.mass)
         conserved = potential + kinetic
         if self.invariant is not None:
-            conserved = self.invariant(self.energy_fn, state, self.kT, neighbor=neighbors)
+            conserved = self.invariant(self.energy_fn, atoms, self.kT, **known)
         # Three degrees of freedom belong to the centre of mass, which stands still.
         freedom = max(3 * self.system.n_atoms - 3, 1)
         measured = {
@@ -241,23 +265,33 @@ class _Simulation:
             "conserved_eV": conserved,
             "temperature_K": 2 * kinetic / (freedom * BOLTZMANN),
         }
-        if self.charges_fn is not None:
-            measured["charges"] = self.charges_fn(state.position, neighbors).charges
+        if charges is not None:
+            measured["charges"] = charges.charges
         return measured
 
 
 def _upright(system: System) -> System:
-    """Turn a periodic system so that its cell is lower triangular, as jax-md wants it."""
+    """Turn a periodic system so that its cell is lower triangular, as jax-md wants it.
+
+    A cell without space for the atoms along an open vector gets a longer one.
+    """
     if system.cell is None:
         return system
+    cell = np.asarray(system.cell)
+    open_vectors = ~np.array(system.pbc)
+    across = upright(cell, open_vectors)
+    heights = np.ptp(np.asarray(system.positions) @ np.linalg.inv(across), axis=0) + SPACE
+    low = open_vectors & (np.abs(np.diag(cell @ np.linalg.inv(across))) < heights)
+    system = dataclasses.replace(
+        system, cell=np.where(low[:, None], heights[:, None] * across, cell)
+    )
     q, r = np.linalg.qr(np.asarray(system.cell).T)
     signs = np.sign(np.diag(r))
     rotation = q * signs[None, :]
-    return System(
-        np.asarray(system.positions) @ rotation,
-        system.numbers,
+    return dataclasses.replace(
+        system,
+        positions=np.asarray(system.positions) @ rotation,
         cell=np.tril(np.asarray(system.cell) @ rotation),
-        total_charge=system.total_charge,
     )
 
 
@@ -284,7 +318,7 @@ def _writer(folder: str | Path | None, system: System) -> Iterator[Any]:
                 np.asarray(system.numbers),
                 frame["positions"],
                 cell=None if system.cell is None else np.asarray(system.cell),
-                pbc=system.cell is not None,
+                pbc=system.pbc,
                 info={
                     "time_fs": frame["time_fs"],
                     "total_charge": float(system.total_charge),

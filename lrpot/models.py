@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 from lrpot.charges import Equilibration, LocalCharges
 from lrpot.charges.local import Neutralisation
 from lrpot.descriptors import ACSF, default_acsf, identity_scaling
-from lrpot.electrostatics import DirectSum, Screening
+from lrpot.electrostatics import CoulombSum, Screening
 from lrpot.elements import COVALENT_RADII, SYMBOLS, element_numbers
 from lrpot.errors import InputError, suggestion
 from lrpot.networks import element_networks
@@ -80,7 +80,7 @@ def hdnnp_3g(
     charge_model = LocalCharges(
         element_networks(*shape, n_outputs=outputs, activation=activation, key=keys[0]),
         _radii(numbers, widths),
-        DirectSum(descriptor.cutoff, accuracy),
+        CoulombSum(descriptor.cutoff, accuracy),
         neutralisation,
     )
     networks = element_networks(*shape, activation=activation, key=keys[1])
@@ -123,7 +123,7 @@ def hdnnp_4g(
         element_networks(numbers, n_features, hidden, activation=activation, key=keys[0]),
         _hardness_root(numbers, hardness),
         _radii(numbers, widths),
-        DirectSum(descriptor.cutoff, accuracy),
+        CoulombSum(descriptor.cutoff, accuracy),
     )
     networks = element_networks(numbers, n_features + 1, hidden, activation=activation, key=keys[1])
     terms = {
@@ -160,7 +160,7 @@ def cent(
         element_networks(numbers, descriptor.n_features, hidden, activation=activation, key=key),
         _hardness_root(numbers, hardness),
         _radii(numbers, widths),
-        DirectSum(descriptor.cutoff, accuracy),
+        CoulombSum(descriptor.cutoff, accuracy),
     )
     terms = {
         "offsets": _no_offsets(numbers),

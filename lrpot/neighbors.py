@@ -1,4 +1,4 @@
-"""The dense neighbour list, and its counterpart in reciprocal space.
+"""The dense neighbour list.
 
 Lists are built here outside compiled code, with vesin. Inside a compiled jax-md loop jax-md's own
 lists are used (`lrpot.interop.jax_md`).
@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from lrpot.errors import InputError
-from lrpot.system import System
+from lrpot.reciprocal import Reciprocal
+from lrpot.system import System, upright
 
 OVERLAP = 0.1
 """Two atoms closer than this, in Å, are an error of the input."""
@@ -24,16 +25,28 @@ class Neighbors(eqx.Module):
 
     Attributes:
         index: Neighbour j of atom i, nearest first; `n_atoms` marks an empty slot.
-        shifts: Whole lattice vectors to add to the position of j; `None` for open boundaries.
-        waves: Integer coordinates of the wave vectors of the reciprocal sum, one of each pair
-            ±k; rows of zeros are empty slots. `None` when nothing asks for them.
+        shifts: Whole lattice vectors to add to the position of j; `None` for open boundaries,
+            0 along vectors that are no periods.
+        reciprocal: What a long-range sum needs besides; `None` when nothing asks for it.
         overflow: True when a row had more neighbours than slots; the furthest are missing.
     """
 
     index: Int[Array, "atoms neighbors"]
     shifts: Int[Array, "atoms neighbors 3"] | None
-    waves: Int[Array, "waves 3"] | None
+    reciprocal: Reciprocal | None
     overflow: Bool[Array, ""]
+
+    @property
+    def n_waves(self) -> int:
+        """Slots for wave vectors."""
+        waves = None if self.reciprocal is None else self.reciprocal.waves
+        return 0 if waves is None else len(waves)
+
+    @property
+    def n_longest(self) -> int:
+        """Slots for the longest waves, of a preconditioner."""
+        longest = None if self.reciprocal is None else self.reciprocal.longest
+        return 0 if longest is None else len(longest)
 
 
 def neighbor_list(
@@ -41,7 +54,7 @@ def neighbor_list(
     cutoff: float,
     *,
     capacity: int | None = None,
-    wave_cutoff: float | None = None,
+    reciprocal: Reciprocal | None = None,
 ) -> Neighbors:
     """Build the neighbour list of one system (plain numpy, not for compiled code).
 
@@ -51,16 +64,19 @@ def neighbor_list(
             appears once for each image, its own images included.
         capacity: Slots per atom. By default as many as the fullest atom needs. When too
             small, the nearest neighbours are kept and `overflow` is set.
-        wave_cutoff: Largest wave number of the reciprocal sum, in 1/Å, for a periodic system.
+        reciprocal: What a long-range sum needs besides, passed on.
 
     Raises:
         InputError: If two atoms are closer than `OVERLAP`.
     """
     real = np.flatnonzero(np.asarray(system.numbers) > 0)
     positions = np.asarray(system.positions, dtype=float)[real]
-    periodic = system.cell is not None
-    cell = np.asarray(system.cell, dtype=float) if periodic else np.zeros((3, 3))
-    pairs = _pairs_in_crystal(positions, cell, cutoff) if periodic else _pairs(positions, cutoff)
+    periodic = np.array(system.pbc)
+    cell = np.eye(3) if system.cell is None else np.asarray(system.cell, dtype=float)
+    if periodic.all():
+        pairs = _pairs_in_crystal(positions, cell, cutoff)
+    else:
+        pairs = _pairs(positions, upright(cell, ~periodic), periodic, cutoff)
     centers, others, shifts, distances = pairs
     if len(distances) and distances.min() < OVERLAP:
         pair = int(np.argmin(distances))
@@ -84,21 +100,40 @@ def neighbor_list(
     dense_shifts[where] = shifts[kept]
     return Neighbors(
         index=jnp.asarray(index),
-        shifts=jnp.asarray(dense_shifts) if periodic else None,
-        waves=jnp.asarray(wave_indices(cell, wave_cutoff)) if periodic and wave_cutoff else None,
+        shifts=None if system.cell is None else jnp.asarray(dense_shifts),
+        reciprocal=reciprocal,
         overflow=jnp.asarray(needed > width),
     )
 
 
-def _pairs(positions: np.ndarray, cutoff: float) -> tuple[np.ndarray, ...]:
-    """Centres, others, shifts and distances of all pairs in open space, both ways."""
+def _pairs(
+    positions: np.ndarray, cell: np.ndarray, periodic: np.ndarray, cutoff: float
+) -> tuple[np.ndarray, ...]:
+    """Centres, others, shifts and distances of all pairs, both ways, in any boundaries.
+
+    Vectors of the cell that are no periods stand at right angles to all others.
+    """
     from scipy.spatial import KDTree
 
-    # A tree does not mind how far fragments are apart; a grid of cells would.
-    one_way = KDTree(positions).query_pairs(cutoff, output_type="ndarray")
-    centers, others = np.concatenate([one_way, one_way[:, ::-1]]).T
-    distances = np.linalg.norm(positions[others] - positions[centers], axis=1)
-    return centers, others, np.zeros((len(centers), 3), dtype=np.int32), distances
+    # A tree does not mind how far fragments are apart; the grids of cells of vesin do.
+    fractional = positions @ np.linalg.inv(cell)
+    home = np.where(periodic, np.floor(fractional), 0.0)
+    fractional -= home
+    margin = np.where(periodic, cutoff * np.linalg.norm(np.linalg.inv(cell), axis=0), 0.0)
+    reach = np.ceil(margin).astype(int)
+    steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1)
+    images = fractional[None, :, :] + steps.reshape(-1, 1, 3)
+    near = (images >= -margin) & (images <= 1 + margin) | ~periodic
+    step, atom = np.nonzero(near.all(axis=2))
+    around = KDTree(images[step, atom] @ cell)
+    found = KDTree(fractional @ cell).sparse_distance_matrix(around, cutoff, output_type="ndarray")
+    steps = steps.reshape(-1, 3)[step]
+    centers, image, distances = found["i"], found["j"], found["v"]
+    others, shifts = atom[image], steps[image]
+    distinct = (centers != others) | shifts.any(axis=1)
+    centers, others, shifts = centers[distinct], others[distinct], shifts[distinct]
+    shifts = shifts - (home[others] - home[centers]).astype(int)
+    return centers, others, shifts, distances[distinct]
 
 
 def _pairs_in_crystal(
@@ -116,15 +151,3 @@ def _pairs_in_crystal(
         )
     search = vesin.NeighborList(cutoff=cutoff, full_list=True)
     return tuple(search.compute(positions, cell, True, quantities="ijSd"))
-
-
-def wave_indices(cell: np.ndarray, wave_cutoff: float) -> np.ndarray:
-    """Integer coordinates n of all k = 2π n·inv(cell)ᵀ with 0 < |k| ≤ cutoff, one of each ±k."""
-    limits = np.floor(wave_cutoff * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(int)
-    ranges = [np.arange(-limit, limit + 1) for limit in limits]
-    waves = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    waves = waves[
-        len(waves) // 2 + 1 :
-    ]  # in this order the second half is the negative of the first
-    wave_numbers = np.linalg.norm(2 * np.pi * waves @ np.linalg.inv(cell).T, axis=1)
-    return waves[wave_numbers <= wave_cutoff].astype(np.int32)

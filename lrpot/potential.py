@@ -1,5 +1,6 @@
 """A potential: a descriptor, a charge model and a sum of energy terms."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lrpot.charges import Charges, Equilibration, LocalCharges
+from lrpot.charges import Charges, Equilibration, LocalCharges, corrected_energies
+from lrpot.charges.local import element_widths
 from lrpot.descriptors import ACSF, Linearised
 from lrpot.elements import SYMBOLS, symbols
 from lrpot.environment import Environment
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors, neighbor_list
+from lrpot.reciprocal import Reciprocal
 from lrpot.system import System
 from lrpot.terms import Coulomb, SiteEnergy, Term
+
+Guess = tuple[Float[Array, " atoms"], Float[Array, " atoms"]]
+"""Charges and their adjoint, in e: what an iterative solver starts from."""
 
 
 class Potential(eqx.Module):
@@ -54,10 +60,31 @@ class Potential(eqx.Module):
                 ranges.append(term.screening.outer)
         return max(ranges)
 
-    @property
-    def wave_cutoff(self) -> float | None:
-        """Largest wave number of the reciprocal sum, in 1/Å; `None` without charges."""
-        return None if self.charge_model is None else self.charge_model.coulomb.wave_cutoff
+    def reciprocal(self, system: System, *, growth: float = 0.0) -> Reciprocal | None:
+        """What the long-range sum needs besides neighbours; `None` without charges.
+
+        Args:
+            system: One system, outside compiled code.
+            growth: Largest relative growth of the cell to be prepared for.
+        """
+        model = self.charge_model
+        if model is None:
+            return None
+        if isinstance(model, Equilibration):
+            return model.reciprocal(system, growth=growth)
+        widths = element_widths(model.radii, system, self.elements)
+        return model.coulomb.reciprocal(system, widths, growth=growth)
+
+    def with_solver(self, **settings: Any) -> "Potential":
+        """The same potential with charges that are solved for in another way.
+
+        Args:
+            **settings: `solver`, `tolerance` or `max_iterations` of `lrpot.charges.Equilibration`.
+        """
+        if not isinstance(self.charge_model, Equilibration):
+            raise InputError(f"A potential of recipe `{self.recipe}` equilibrates no charges.")
+        model = dataclasses.replace(self.charge_model, **settings)
+        return dataclasses.replace(self, charge_model=model)
 
     def neighbors(
         self, system: System, *, skin: float = 0.0, capacity: int | None = None
@@ -74,21 +101,50 @@ class Potential(eqx.Module):
         """
         check_elements(self.elements, np.asarray(system.numbers))
         return neighbor_list(
-            system, self.cutoff + skin, capacity=capacity, wave_cutoff=self.wave_cutoff
+            system, self.cutoff + skin, capacity=capacity, reciprocal=self.reciprocal(system)
         )
 
     def __call__(
-        self, system: System, environment: Environment
+        self, system: System, environment: Environment, *, guess: Guess | None = None
     ) -> tuple[Float[Array, " atoms"], Charges | None]:
-        """Energies by atom, in eV, and the charges."""
-        features = self.descriptor(environment)
-        charges = None
-        if self.charge_model is not None:
-            charges = self.charge_model(features, system, environment)
-        energies = jnp.zeros_like(features[:, 0])
-        for term in self.terms.values():
-            energies += term(system, environment, features, charges)  # pyright: ignore[reportArgumentType]  (see __check_init__)
-        return energies, charges
+        """Energies by atom, in eV, and the charges.
+
+        Args:
+            system: One system.
+            environment: Its environment.
+            guess: Charges and adjoint, in e, that an iterative solver starts from; others have no
+                use for it.
+        """
+        features, model = self.descriptor(environment), self.charge_model
+
+        def energies(charges: Charges | None) -> Array:
+            total = jnp.zeros_like(features[:, 0])
+            for term in self.terms.values():
+                total += term(system, environment, features, charges)  # pyright: ignore[reportArgumentType]  (see __check_init__)
+            if charges is not None and system.external is not None:
+                total += system.external * charges.charges
+            return total
+
+        self._check_conditions(system)
+        if isinstance(model, Equilibration) and model.is_iterative(system.n_atoms):
+            problem = model.problem(features, system, environment)
+            return corrected_energies(problem, energies, guess)
+        charges = None if model is None else model(features, system, environment)
+        return energies(charges), charges
+
+    def _check_conditions(self, system: System) -> None:
+        model = self.charge_model
+        if model is None and system.field is not None:
+            raise InputError(
+                f"A potential of recipe `{self.recipe}` has no charges, and feels no field. Take "
+                "one with charges, or leave the field out."
+            )
+        driven = system.applied is not None or system.fragments is not None
+        if driven and not isinstance(model, Equilibration):
+            raise InputError(
+                f"A potential of recipe `{self.recipe}` equilibrates no charges: it knows neither "
+                "applied potentials nor fragments. Take a 4G or CENT potential."
+            )
 
 
 def check_elements(elements: tuple[int, ...], numbers: np.ndarray) -> None:

@@ -1,5 +1,7 @@
 """Energy, forces, stress, charges and dipole from one call, by differentiation."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from lrpot.descriptors import ACSF
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors
-from lrpot.potential import Potential
+from lrpot.potential import Guess, Potential
 from lrpot.system import Prediction, System
 
 
@@ -21,6 +23,7 @@ def evaluate(
     forces: bool = True,
     stress: bool = True,
     extrapolation: bool = False,
+    guess: Guess | None = None,
 ) -> Prediction:
     """Everything a potential says about one system; pure, for use under `jit` and `vmap`.
 
@@ -34,13 +37,13 @@ def evaluate(
         forces: Whether to compute forces.
         stress: Whether to compute the stress of a periodic system.
         extrapolation: Whether to say where features are outside of the training range.
+        guess: Charges and adjoint, in e, that an iterative solver starts from, such as those of
+            a prediction for similar positions.
     """
 
     def energy(positions: Array, strain: Array):
-        moved = System(
-            positions, system.numbers, cell=system.cell, total_charge=system.total_charge
-        ).strained(strain)
-        energies, charges = potential(moved, environment_from_shifts(moved, neighbors))
+        moved = dataclasses.replace(system, positions=positions).strained(strain)
+        energies, charges = potential(moved, environment_from_shifts(moved, neighbors), guess=guess)
         return energies.sum(), (energies, charges)
 
     stress = stress and system.cell is not None
@@ -67,6 +70,9 @@ def evaluate(
         converged=jnp.asarray(True) if charges is None else charges.converged,
         overflow=neighbors.overflow,
         extrapolation=_extrapolation(potential, system, neighbors) if extrapolation else None,
+        iterations=None if charges is None else charges.iterations,
+        residual=None if charges is None else charges.residual,
+        adjoint=None if charges is None else charges.adjoint,
     )
 
 
@@ -140,8 +146,20 @@ def check_prediction(prediction: Prediction) -> None:
             "or leave `capacity` out."
         )
     if not bool(prediction.converged):
+        iterations, residual = prediction.iterations, prediction.residual
+        if iterations is not None and residual is not None and bool(jnp.isfinite(residual)):
+            raise InputError(
+                f"The charges did not converge: after {int(iterations)} iterations the "
+                f"potentials that drive them are out of balance by {float(residual):.2g} eV/e. If "
+                "they stopped early, the equilibration matrix is not positive definite: look for "
+                "overlapping atoms, or point charges without hardness. Otherwise allow more "
+                "`max_iterations`, a larger `tolerance`, or solve with "
+                '`potential.with_solver(solver="dense")`.'
+            )
         raise InputError(
             "The charges could not be determined: the equilibration matrix is not positive "
             "definite or holds NaN. Look for overlapping atoms, point charges without hardness, "
-            "or parameters that are not finite."
+            "parameters that are not finite, or for a neighbour list that no longer holds, because "
+            "a crystal has outgrown its mesh by a tenth, or the atoms of a slab have moved far "
+            "apart: build it again."
         )

@@ -19,6 +19,7 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "cutoffs": 0,
+    "reciprocal": 1,
     "system": 1,
     "neighbors": 1,
     "environment": 1,

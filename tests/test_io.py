@@ -319,6 +319,14 @@ def test_a_wrong_description_is_refused(change, words, content, path):
         load(path)
 
 
+def test_a_part_under_its_former_name_is_read(content, path):
+    def former(tree):
+        tree["fields"]["charge_model"]["fields"]["coulomb"]["class"] = "DirectSum"
+
+    path.write_bytes(with_potential(content, former))
+    assert type(load(path).charge_model.coulomb) is lrpot.electrostatics.CoulombSum
+
+
 def test_a_description_that_is_no_json_is_refused(content, path):
     header, data = header_of(content)
     for text in ("{", "3", "[]", "[" * 100_000):

@@ -291,6 +291,10 @@ for recipe, setting in [
         recipe(("H", "O"), hidden=(4,), key=key, **setting)
     except lrpot.InputError as error:
         print(error)
+try:
+    lrpot.electrostatics.CoulombSum(method="mseh")
+except lrpot.InputError as error:
+    print(error)
 """
 
 
@@ -300,10 +304,11 @@ def test_misspelt_choices_are_refused_with_the_nearest_one():
         [sys.executable, "-c", MISSPELT], capture_output=True, text=True, check=True
     )
     lines = done.stdout.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[0].startswith("Unknown `widths` 'covalnt'. Did you mean `covalent`?")
     assert lines[1].startswith("Unknown `widths` 'pont'. Did you mean `point`?")
     assert lines[2].startswith("Unknown neutralisation `unifrom`. Did you mean `uniform`?")
+    assert lines[3].startswith("Unknown method `mseh`. Did you mean `mesh`?")
 
 
 @pytest.mark.parametrize("name", lrpot.MODELS)

@@ -10,21 +10,23 @@ from hypothesis import strategies as st
 
 from lrpot import InputError, System, neighbor_list
 from lrpot.environment import environment_from_shifts
-from lrpot.neighbors import OVERLAP, wave_indices
+from lrpot.neighbors import OVERLAP
+from lrpot.reciprocal import Reciprocal, wave_indices
 
 TRICLINIC = np.array([[3.1, 0.0, 0.0], [0.9, 2.8, 0.0], [-0.7, 1.1, 3.4]])
 FLAT = np.array([[2.2, 0.0, 0.0], [7.0, 3.0, 0.0], [0.4, -0.6, 9.0]])  # sheared and elongated
 CUBIC = 5.0 * np.eye(3)
 CELLS = {"triclinic": TRICLINIC, "sheared": FLAT, "cubic": CUBIC, "open": None}
+PARTIAL = [pbc for pbc in itertools.product((False, True), repeat=3) if any(pbc) and not all(pbc)]
 
 
-def make_system(cell, seed=0, n_atoms=5):
+def make_system(cell, seed=0, n_atoms=5, pbc=None):
     """Random atoms no closer than 0.7 Å, some of them outside of their cell."""
     rng = np.random.default_rng(seed)
     basis = 5.0 * np.eye(3) if cell is None else cell
     while True:
         positions = rng.uniform(-0.6, 1.4, size=(n_atoms, 3)) @ basis
-        system = System(positions, rng.integers(1, 9, n_atoms), cell=cell)
+        system = System(positions, rng.integers(1, 9, n_atoms), cell=cell, pbc=pbc)
         pairs = brute_force(system, 0.7)
         if not pairs:
             return system
@@ -40,7 +42,7 @@ def brute_force(system, cutoff):
         # An image of j within the cutoff lies between that many lattice planes of i.
         spacings = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
         spread = np.ptp(positions @ np.linalg.inv(cell), axis=0)
-        reach = np.ceil(cutoff / spacings + spread).astype(int)
+        reach = np.ceil(cutoff / spacings + spread).astype(int) * np.array(system.pbc)
         images = list(itertools.product(*(range(-n, n + 1) for n in reach)))
     shifts = np.array(images)
     found = set()
@@ -76,15 +78,47 @@ def test_list_holds_what_a_loop_over_images_finds(cell, cutoff):
         assert any(i == j for i, j, _ in found)  # images of the atom itself
 
 
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-def test_list_holds_what_ase_finds(cell):
-    system = make_system(cell, seed=1)
-    atoms = ase.Atoms(
-        system.numbers, system.positions, cell=system.cell, pbc=system.cell is not None
-    )
+@pytest.mark.parametrize(
+    ("cell", "pbc"), [*((cell, None) for cell in CELLS.values()), (FLAT, PARTIAL[1])]
+)
+def test_list_holds_what_ase_finds(cell, pbc):
+    system = make_system(cell, seed=1, pbc=pbc)
+    atoms = ase.Atoms(system.numbers, system.positions, cell=system.cell, pbc=system.pbc)
     i, j, shifts = ase.neighborlist.neighbor_list("ijS", atoms, 4.5)
     expected = {(int(a), int(b), tuple(map(int, s))) for a, b, s in zip(i, j, shifts, strict=True)}
     assert entries(neighbor_list(system, 4.5)) == expected
+
+
+@pytest.mark.parametrize("pbc", PARTIAL)
+@pytest.mark.parametrize("cutoff", [1.5, 7.5])
+def test_there_are_no_images_along_vectors_that_are_no_periods(pbc, cutoff):
+    """Slabs and wires along any vectors, with atoms above and below the cell."""
+    system = make_system(TRICLINIC, seed=3, pbc=pbc)
+    found = entries(neighbor_list(system, cutoff))
+    assert found == brute_force(system, cutoff)
+    assert not any(np.array(shift)[~np.array(pbc)].any() for _, _, shift in found)
+    assert cutoff < 2 or any(any(shift) for _, _, shift in found)
+
+
+@pytest.mark.parametrize("pbc", PARTIAL)
+def test_an_open_vector_of_the_cell_changes_no_neighbor(pbc):
+    system = make_system(TRICLINIC, seed=3, pbc=pbc)
+    expected = np.asarray(environment_from_shifts(system, neighbor_list(system, 5.0)).vectors)
+    for factor, tilt in [(7.0, 0.3), (0.0, 0.0)]:
+        cell = np.where(np.array(pbc)[:, None], TRICLINIC, factor * TRICLINIC + tilt)
+        other = System(system.positions, system.numbers, cell=cell, pbc=pbc)
+        vectors = environment_from_shifts(other, neighbor_list(other, 5.0)).vectors
+        np.testing.assert_allclose(vectors, expected, atol=1e-13)
+
+
+def test_a_wide_slab_with_an_atom_far_above_it_is_no_matter():
+    cell = np.diag([300.0, 300.0, 0.0])
+    positions = [[0.5, 0, 0], [299.0, 0.0, 1.0], [0, 0, 1e6], [0, 299.0, 1e6]]
+    neighbors = neighbor_list(System(positions, [1] * 4, cell=cell, pbc=(True, True, False)), 3.0)
+    np.testing.assert_array_equal(neighbors.index, [[1], [0], [3], [2]])
+    np.testing.assert_array_equal(
+        neighbors.shifts[:, 0], [[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0]]
+    )
 
 
 @settings(max_examples=20, deadline=None)
@@ -101,7 +135,7 @@ def test_neighbors_come_nearest_first_and_empty_slots_last():
     assert neighbors.index.shape == (5, 7)
     assert not neighbors.overflow
     assert neighbors.shifts is None
-    assert neighbors.waves is None
+    assert neighbors.reciprocal is None
     for row, center in zip(np.asarray(neighbors.index), np.asarray(system.positions), strict=True):
         filled = row < 5
         assert (np.diff(filled.astype(int)) <= 0).all()
@@ -189,11 +223,11 @@ def test_waves_are_half_of_a_sphere(cell, wave_cutoff):
     assert one_half | other_half == sphere
 
 
-def test_waves_come_with_the_list_of_a_periodic_system_only():
-    system = make_system(TRICLINIC)
-    waves = neighbor_list(system, 3.0, wave_cutoff=5.0).waves
-    np.testing.assert_array_equal(waves, wave_indices(TRICLINIC, 5.0))
-    assert neighbor_list(make_system(None), 3.0, wave_cutoff=5.0).waves is None
+def test_a_list_carries_what_is_needed_besides():
+    reciprocal = Reciprocal(jnp.asarray(wave_indices(TRICLINIC, 5.0)))
+    assert (
+        neighbor_list(make_system(TRICLINIC), 3.0, reciprocal=reciprocal).reciprocal is reciprocal
+    )
 
 
 def test_shifted_neighbors_lie_within_the_cutoff():

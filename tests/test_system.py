@@ -15,6 +15,7 @@ def test_integers_become_floats_and_a_missing_charge_is_zero():
     assert system.total_charge.dtype == jnp.float64
     assert float(system.total_charge) == 0
     assert system.cell is None
+    assert system.pbc == (False, False, False)
     assert system.n_atoms == 2
 
 
@@ -41,6 +42,32 @@ def test_a_strain_moves_positions_and_cell_alike():
     molecule = System(np.eye(3), [1, 1, 1]).strained(strain)
     np.testing.assert_allclose(molecule.positions, np.eye(3) + strain)
     assert molecule.cell is None
+
+
+SLAB = (True, True, False)
+
+
+@pytest.mark.parametrize(
+    "pbc", [SLAB, (False, True, True), (True, False, True), (False, True, False)]
+)
+def test_open_vectors_of_zeros_become_unit_vectors_across_the_periods(pbc):
+    cell = np.array([[3.0, 0.1, 0], [1, 4, 0.3], [0.2, 1, 5]])
+    system = System(np.eye(3), [1, 1, 1], cell=np.array(pbc)[:, None] * cell, pbc=pbc)
+    found, periodic = np.asarray(system.cell), np.array(pbc)
+    np.testing.assert_array_equal(found[periodic], cell[periodic])
+    products = found @ found.T
+    np.testing.assert_allclose(products[~periodic], np.eye(3)[~periodic], atol=1e-15)
+    assert np.linalg.det(found) > 0
+
+
+def test_boundaries_survive_strain_compilation_and_a_stack_of_systems():
+    slab = System(np.eye(3), [1, 1, 1], cell=4 * np.eye(3), pbc=SLAB)
+    assert slab.strained(0.01 * jnp.eye(3)).pbc == SLAB
+    assert jax.jit(lambda system: system)(slab).pbc == SLAB
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), slab, slab)
+    assert jax.vmap(lambda system: system.strained(jnp.eye(3)))(stacked).pbc == SLAB
+    assert System(np.eye(3), [1, 1, 1], cell=4 * np.eye(3), pbc=True).pbc == (True, True, True)
+    assert System(np.eye(3), [1, 1, 1], pbc=False).pbc == (False, False, False)
 
 
 def test_a_system_passes_through_jit_and_vmap_without_checks_of_its_values():
@@ -78,6 +105,17 @@ def test_a_system_passes_through_jit_and_vmap_without_checks_of_its_values():
         (dict(cell=[[3, 0, 0], [0, 3, 0], [3, 3, 0]]), "The cell is flat.* volume of 0 Å³"),
         (dict(cell=[[3, 0, 0], [0, 3, 0], [3, 3, 1e-6]]), "The cell is flat"),
         (dict(cell=[[0, 3, 0], [3, 0, 0], [0, 0, 3]]), r"left-handed \(determinant -27.*Swap two"),
+        (
+            dict(pbc=True),
+            r"pbc=\(True, True, True\) needs a `cell`",
+        ),
+        (
+            dict(cell=4 * np.eye(3), pbc=False),
+            "without periodicity has no cell. Leave `cell` out",
+        ),
+        (dict(cell=4 * np.eye(3), pbc=(True, True)), r"`pbc` must be one boolean.*\(2,\)"),
+        (dict(cell=np.diag([3.0, 0, 0]), pbc=(True, True, False)), "The cell is flat"),
+        (dict(cell=np.diag([3.0, 4, 0])), "The cell is flat"),
         (dict(total_charge=np.inf), "`total_charge` is not finite: inf"),
         (dict(total_charge=np.nan), "`total_charge` is not finite: nan"),
         (

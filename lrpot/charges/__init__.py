@@ -1,7 +1,22 @@
 """Charge models: from features to charges."""
 
+from lrpot.charges.adjoint import corrected_energies
+from lrpot.charges.conjugate_gradients import conjugate_gradients
+from lrpot.charges.constraints import Constraints, constraints_of
 from lrpot.charges.equilibration import Equilibration, equilibrate
 from lrpot.charges.local import LocalCharges
+from lrpot.charges.memory import ChargeMemory, charge_memory
 from lrpot.charges.result import Charges
 
-__all__ = ["Charges", "Equilibration", "LocalCharges", "equilibrate"]
+__all__ = [
+    "ChargeMemory",
+    "Charges",
+    "Constraints",
+    "Equilibration",
+    "LocalCharges",
+    "charge_memory",
+    "conjugate_gradients",
+    "constraints_of",
+    "corrected_energies",
+    "equilibrate",
+]

@@ -1,24 +1,41 @@
 """Fourth generation: charges that equilibrate over the whole system."""
 
+import dataclasses
+from typing import Literal, get_args
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from lrpot.charges.constraints import Constraints, constraints_of
+from lrpot.charges.iterative import ChargeMatrix, ProjectedSolver, projected_solver
 from lrpot.charges.local import element_widths
+from lrpot.charges.preconditioner import long_waves, longest_waves
 from lrpot.charges.result import Charges
 from lrpot.descriptors.scaling import element_index
 from lrpot.electrostatics import CoulombMap
+from lrpot.electrostatics.slab import extended_cell
 from lrpot.environment import Environment
+from lrpot.errors import InputError, suggestion
 from lrpot.networks import ElementNetworks
+from lrpot.reciprocal import Reciprocal
 from lrpot.system import System
+
+Solver = Literal["auto", "dense", "iterative"]
+
+MANY_ATOMS = 200
+"""From this many atoms on, padding included, `auto` is iterative; see docs/theory.md."""
 
 
 class Equilibration(eqx.Module):
-    """Charges that minimise Σ χ_i q_i + ½ J_i q_i² + ½ qᵀAq at a given total charge.
+    """Charges that minimise Σ (χ_i + u_i) q_i + ½ J_i q_i² + ½ qᵀAq at given sums.
 
-    The electronegativities χ come from element networks, the hardness J ≥ 0 is one number per
-    element, and A is the Coulomb matrix of Gaussian charges [ghasemi:15, ko:21].
+    The sum is the total charge, or that of each fragment; u is the energy of a unit charge in the
+    field and the applied potentials of the system, if it has any. The electronegativities χ come
+    from element networks, the hardness J ≥ 0 is one number per element, and A is the Coulomb
+    matrix of Gaussian charges [ghasemi:15, ko:21].
 
     Attributes:
         networks: Electronegativity, in units of `scale`.
@@ -28,6 +45,11 @@ class Equilibration(eqx.Module):
         coulomb: The map from charges to potentials.
         frozen: Fields that training leaves alone.
         scale: What an output of 1 of the networks is worth, in eV/e.
+        solver: `dense` factorises the matrix; `iterative` takes conjugate gradients and applies
+            it only; `auto` decides by the number of atoms.
+        tolerance: Of the iterative solver: bound on the imbalance of the potentials that drive
+            the charges, in eV/e. In float32 rounding errors set a bound of their own.
+        max_iterations: Of the iterative solver.
     """
 
     networks: ElementNetworks
@@ -36,66 +58,200 @@ class Equilibration(eqx.Module):
     coulomb: CoulombMap
     frozen: tuple[str, ...] = eqx.field(static=True, default=("radii",))
     scale: float = eqx.field(static=True, default=1.0)
+    solver: str = eqx.field(static=True, default="auto")
+    tolerance: float = eqx.field(static=True, default=1e-5)
+    max_iterations: int = eqx.field(static=True, default=300)
+
+    def __check_init__(self):
+        known = get_args(Solver)
+        if self.solver not in known:
+            raise InputError(
+                f"Unknown solver `{self.solver}`. {suggestion(str(self.solver), known)}"
+            )
+        if not self.tolerance > 0 or not self.max_iterations > 0:
+            raise InputError(
+                "`tolerance` (eV/e) and `max_iterations` must be positive, got "
+                f"{self.tolerance!r} and {self.max_iterations!r}."
+            )
+
+    def is_iterative(self, n_atoms: int) -> bool:
+        """Whether a system of so many atoms, padding included, is solved iteratively."""
+        return self.solver == "iterative" or (self.solver == "auto" and n_atoms >= MANY_ATOMS)
+
+    def reciprocal(self, system: System, *, growth: float = 0.0) -> Reciprocal | None:
+        """What the Coulomb map and the preconditioner need besides neighbours; plain numpy.
+
+        Args:
+            system: One system, outside compiled code.
+            growth: Largest relative growth of the cell to be prepared for.
+        """
+        widths = element_widths(self.radii, system, self.networks.elements)
+        found = self.coulomb.reciprocal(system, widths, growth=growth)
+        if found is None or system.cell is None or not self.is_iterative(system.n_atoms):
+            return found
+        longest = jnp.asarray(longest_waves(np.asarray(extended_cell(system, found))))
+        return eqx.tree_at(lambda r: r.longest, found, longest, is_leaf=lambda x: x is None)
 
     def __call__(
-        self, features: Float[Array, "atoms features"], system: System, environment: Environment
+        self,
+        features: Float[Array, "atoms features"],
+        system: System,
+        environment: Environment,
+        *,
+        guess: Float[Array, " atoms"] | None = None,
     ) -> Charges:
+        """Charges, differentiable implicitly to any order.
+
+        Args:
+            features: Scaled descriptor values.
+            system: One system.
+            environment: Its environment.
+            guess: Charges that the iterative solver starts from, in e.
+        """
+        problem = self.problem(features, system, environment)
+        return problem.charges(guess) if self.is_iterative(system.n_atoms) else problem.dense()
+
+    def problem(
+        self, features: Float[Array, "atoms features"], system: System, environment: Environment
+    ) -> "Problem":
+        """The linear equations for the charges of one system."""
         elements = self.networks.elements
-        electronegativity = self.scale * self.networks(features, system.numbers)[:, 0]
         row = element_index(system.numbers, elements)
         hardness = jnp.where(system.real, self.hardness_root[row] ** 2, 0.0)
         widths = element_widths(self.radii, system, elements)
-        matrix = self.coulomb.matrix(widths, system, environment)
-        both = system.real[:, None] & system.real[None, :]
-        matrix = jnp.where(both, matrix, 0.0)
-        charges, multiplier = equilibrate(
-            matrix + jnp.diag(hardness), electronegativity, system.total_charge, system.real
+        constraints = constraints_of(system)
+        operator = self.coulomb.operator(widths, system, environment)
+        matrix = ChargeMatrix(operator, hardness, constraints.real)
+        solver = None
+        if self.is_iterative(system.n_atoms):
+            place = jax.lax.stop_gradient((hardness, widths, system))
+            preconditioner = long_waves(*place, environment.reciprocal, self.coulomb.constant)
+            solver = projected_solver(
+                matrix,
+                constraints,
+                preconditioner,
+                tolerance=self.tolerance,
+                max_iterations=self.max_iterations,
+            )
+        return Problem(
+            matrix=matrix,
+            electronegativity=self.scale * self.networks(features, system.numbers)[:, 0],
+            external=system.external,
+            widths=widths,
+            constraints=constraints,
+            solver=solver,
+            constant=self.coulomb.constant,
         )
+
+
+class Problem(eqx.Module):
+    """M q + χ + u + Cᵀμ = 0 under C q = Q, where a row of C sums over a group of atoms.
+
+    Attributes:
+        matrix: M, as a map.
+        electronegativity: χ, in eV/e.
+        external: Energy u of a unit charge in a field or applied potential, in eV/e, or `None`.
+        widths: Standard deviations of the Gaussian charges, in Å; `None` for point charges.
+        constraints: C and Q.
+        solver: Of the same equations; `None` where they are solved by factorisation.
+        constant: Coulomb constant, in eV Å/e².
+    """
+
+    matrix: ChargeMatrix
+    electronegativity: Float[Array, " atoms"]
+    external: Float[Array, " atoms"] | None
+    widths: Float[Array, " atoms"] | None
+    constraints: Constraints
+    solver: ProjectedSolver | None
+    constant: float = eqx.field(static=True)
+
+    def dense(self) -> Charges:
+        """Charges by Cholesky factorisation; NaN when M is not positive definite."""
+        real = self.constraints.real > 0
+        matrix = jnp.where(real[:, None] & real[None, :], self.matrix.operator.matrix(), 0.0)
+        charges, multipliers = equilibrate(
+            matrix + jnp.diag(self.matrix.hardness), self._drive(), self.constraints
+        )
+        return self._result(charges, matrix @ charges, multipliers, jnp.isfinite(charges).all())
+
+    def charges(self, guess: Float[Array, " atoms"] | None = None) -> Charges:
+        """Charges by conjugate gradients.
+
+        Args:
+            guess: Charges to start from, in e; sums and padding atoms are put right.
+        """
+        assert self.solver is not None
+        start = self.constraints.spread()
+        if guess is not None:
+            start += jax.lax.stop_gradient(self.constraints.project(guess))
+        moved, found = self.solver(-self._drive(), start)
+        result = self.at(start + moved)
+        return dataclasses.replace(
+            result, converged=found.converged, iterations=found.iterations, residual=found.residual
+        )
+
+    def at(self, charges: Float[Array, " atoms"]) -> Charges:
+        """Any charges, with what belongs to them; the multiplier is that of the nearest balance."""
+        phi = self.matrix.operator(charges)
+        multipliers = -self.constraints.means(self.slopes(charges, phi))
+        return self._result(charges, phi, multipliers, jnp.asarray(True))
+
+    def slopes(
+        self, charges: Float[Array, " atoms"], phi: Float[Array, " atoms"]
+    ) -> Float[Array, " atoms"]:
+        """χ + u + M q, in eV/e: equal over each group, and 0 outside, when in balance."""
+        return self._drive() + self.matrix.hardness * charges + phi
+
+    def _drive(self) -> Array:
+        if self.external is None:
+            return self.electronegativity
+        return self.electronegativity + self.external
+
+    def _result(self, charges: Array, phi: Array, multipliers: Array, converged: Array) -> Charges:
         return Charges(
             charges=charges,
-            phi=matrix @ charges,
-            widths=widths,
-            electronegativity=electronegativity,
-            hardness=hardness,
-            multiplier=multiplier,
-            converged=jnp.isfinite(charges).all(),
-            constant=self.coulomb.constant,
+            phi=phi,
+            widths=self.widths,
+            electronegativity=self.electronegativity,
+            hardness=self.matrix.hardness,
+            multiplier=multipliers[0] if len(multipliers) == 1 else multipliers,
+            converged=converged,
+            constant=self.constant,
         )
 
 
 def equilibrate(
     matrix: Float[Array, "atoms atoms"],
     electronegativity: Float[Array, " atoms"],
-    total_charge: Float[Array, ""],
-    real: Array,
-) -> tuple[Float[Array, " atoms"], Float[Array, ""]]:
-    """Solve M q + χ + μ 1 = 0 under 1ᵀq = Q by one Cholesky factorisation.
+    constraints: Constraints,
+) -> tuple[Float[Array, " atoms"], Float[Array, " groups"]]:
+    """Solve M q + χ + Cᵀμ = 0 under C q = Q by one Cholesky factorisation.
 
-    With x = −M⁻¹χ and y = M⁻¹1 the charges are x − μ y and μ = (1ᵀx − Q)/(1ᵀy), the Schur
-    complement of the bordered matrix. Differentiated implicitly: a gradient costs two more
-    triangular solves, and none goes through the factorisation.
+    On top of charges q₀ that share each sum Q evenly come charges x that change none. With P,
+    which takes the mean over each group away, they solve PMP x = −P (χ + M q₀): the uniform
+    direction of M does not matter, in which a neutralising background leaves no energy and a slab
+    a negative one. Differentiated implicitly: a gradient costs two more triangular solves, and
+    none goes through the factorisation.
 
     Args:
-        matrix: Symmetric, in eV/e²; positive definite on charges that sum to zero.
+        matrix: Symmetric, in eV/e²; positive definite on charges that change no sum.
         electronegativity: χ, in eV/e.
-        total_charge: Q, in e.
-        real: False for padding atoms, whose rows and columns must be 0.
+        constraints: C and Q; rows and columns of M at padding atoms must be 0.
 
     Returns:
         Charges in e, NaN when the matrix is not positive definite, and μ in eV/e.
     """
-    ones = real.astype(matrix.dtype)
-    # The sum of the charges is given, so adding c 1 1ᵀ only moves μ, by −c Q. In a crystal it lifts
-    # the direction of uniform charge, which the neutralising background leaves without energy.
-    lift = jnp.trace(matrix) / ones.sum() ** 2
-    lifted = matrix + lift * ones[:, None] * ones[None, :] + jnp.diag(1 - ones)
+    # 1 - P, times anything positive, acts on nothing that changes no sum.
+    lift = jnp.sum(jnp.abs(jnp.diag(matrix))) / jnp.maximum(constraints.real.sum(), 1)
+    lifted = constraints.project_matrix(matrix)
+    lifted += jax.lax.stop_gradient(lift) * constraints.complement()
     factor = jax.scipy.linalg.cho_factor(jax.lax.stop_gradient(lifted), lower=True)
-    sides = jnp.stack([-electronegativity * ones, ones], axis=-1)
-    x, y = jax.lax.custom_linear_solve(
+    spread = constraints.spread()
+    moved = jax.lax.custom_linear_solve(
         lambda v: lifted @ v,
-        sides,
+        -constraints.project(electronegativity + matrix @ spread),
         solve=lambda _, b: jax.scipy.linalg.cho_solve(factor, b),
         symmetric=True,
-    ).T
-    multiplier = (x.sum() - total_charge) / (y @ ones)
-    return x - multiplier * y, multiplier + lift * total_charge
+    )
+    charges = spread + constraints.project(moved)
+    return charges, -constraints.means(electronegativity + matrix @ charges)

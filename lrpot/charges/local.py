@@ -63,14 +63,15 @@ class LocalCharges(eqx.Module):
             weights = jnp.where(system.real, weights, 0.0)
             charges += weights * (system.total_charge - charges.sum()) / weights.sum()
         widths = element_widths(self.radii, system, self.networks.elements)
+        phi = self.coulomb(charges, widths, system, environment)
         return Charges(
             charges=charges,
-            phi=self.coulomb(charges, widths, system, environment),
+            phi=phi,
             widths=widths,
             electronegativity=None,
             hardness=None,
             multiplier=None,
-            converged=jnp.isfinite(charges).all(),
+            converged=jnp.isfinite(phi).all(),
             constant=self.coulomb.constant,
         )
 

@@ -1,7 +1,7 @@
 """What a charge model returns."""
 
 import equinox as eqx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from lrpot.units import KE
 
@@ -17,9 +17,14 @@ class Charges(eqx.Module):
         electronegativity: χ, in eV/e; `None` unless the charges were equilibrated.
         hardness: J, in eV/e²; likewise.
         multiplier: Lagrange multiplier of the total charge, −dE/dQ of the equilibration energy,
-            in eV/e; likewise.
+            in eV/e, or one for each of several fragments; likewise.
         converged: False when the charges could not be determined.
         constant: Coulomb constant that `phi` was computed with, in eV Å/e².
+        iterations: Of the iterative solver, as many as it applied the matrix times; `None` when
+            charges were not found iteratively.
+        residual: Largest imbalance that it left, in eV/e; likewise.
+        adjoint: Charges Λ that answer to ∂E/∂q, in e, see `lrpot.charges.adjoint`. With them,
+            `iterations`, `residual` and `converged` speak of both solutions.
     """
 
     charges: Float[Array, " atoms"]
@@ -27,6 +32,9 @@ class Charges(eqx.Module):
     widths: Float[Array, " atoms"] | None
     electronegativity: Float[Array, " atoms"] | None
     hardness: Float[Array, " atoms"] | None
-    multiplier: Float[Array, ""] | None
+    multiplier: Float[Array, "*fragments"] | None
     converged: Bool[Array, ""]
     constant: float = eqx.field(static=True, default=KE)
+    iterations: Int[Array, ""] | None = None
+    residual: Float[Array, ""] | None = None
+    adjoint: Float[Array, " atoms"] | None = None

@@ -1,6 +1,8 @@
 """Structures of similar size stacked into batches. All padding happens here."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -69,42 +71,61 @@ def make_batches(
             raise InputError(f"{structure.name}: {error}") from None
     return [
         (_stack([structures[i] for i in chosen], [lists[i] for i in chosen]), np.array(chosen))
-        for chosen in _buckets(structures)
+        for chosen in _buckets(structures, lists)
     ]
 
 
 def pad_system(system: System, n_atoms: int) -> System:
     """Add padding atoms, of number 0 and at the origin, up to `n_atoms`."""
     extra = n_atoms - system.n_atoms
-    return System(
-        jnp.pad(system.positions, ((0, extra), (0, 0))),
-        jnp.pad(system.numbers, (0, extra)),
-        cell=system.cell,
-        total_charge=system.total_charge,
+    return dataclasses.replace(
+        system,
+        positions=jnp.pad(system.positions, ((0, extra), (0, 0))),
+        numbers=jnp.pad(system.numbers, (0, extra)),
+        applied=None if system.applied is None else jnp.pad(system.applied, (0, extra)),
+        fragments=None
+        if system.fragments is None
+        else jnp.pad(system.fragments, (0, extra), constant_values=-1),
     )
 
 
 def pad_neighbors(
-    neighbors: Neighbors, n_atoms: int, n_neighbors: int, n_waves: int = 0
+    neighbors: Neighbors, n_atoms: int, n_neighbors: int, n_waves: int = 0, n_longest: int = 0
 ) -> Neighbors:
     """Add empty rows and slots up to the given shape."""
     old_atoms, old_slots = neighbors.index.shape
     grown = ((0, n_atoms - old_atoms), (0, n_neighbors - old_slots))
     index = jnp.where(neighbors.index == old_atoms, n_atoms, neighbors.index)
-    shifts, waves = neighbors.shifts, neighbors.waves
+    shifts, reciprocal = neighbors.shifts, neighbors.reciprocal
+    if reciprocal is not None and reciprocal.waves is not None:
+        waves = jnp.pad(reciprocal.waves, ((0, n_waves - len(reciprocal.waves)), (0, 0)))
+        reciprocal = eqx.tree_at(lambda r: r.waves, reciprocal, waves)
+    if reciprocal is not None and reciprocal.mesh is not None:
+        channel = jnp.pad(reciprocal.mesh.channel, (0, n_atoms - old_atoms))
+        reciprocal = eqx.tree_at(lambda r: r.mesh.channel, reciprocal, channel)
+    if reciprocal is not None and n_longest > neighbors.n_longest:
+        none = jnp.zeros((0, 3), dtype=jnp.int32)
+        longest = none if reciprocal.longest is None else reciprocal.longest
+        longest = jnp.pad(longest, ((0, n_longest - len(longest)), (0, 0)))
+        reciprocal = eqx.tree_at(
+            lambda r: r.longest, reciprocal, longest, is_leaf=lambda x: x is None
+        )
     return Neighbors(
         index=jnp.pad(index, grown, constant_values=n_atoms),
         shifts=None if shifts is None else jnp.pad(shifts, (*grown, (0, 0))),
-        waves=None if waves is None else jnp.pad(waves, ((0, n_waves - len(waves)), (0, 0))),
+        reciprocal=reciprocal,
         overflow=neighbors.overflow,
     )
 
 
-def _buckets(structures: Sequence[Structure]) -> list[list[int]]:
+def _buckets(structures: Sequence[Structure], lists: Sequence[Neighbors]) -> list[list[int]]:
     """Positions of the structures in each bucket: equal boundaries, similar numbers of atoms."""
+    kinds: dict[Any, list[int]] = {}
+    for i, (structure, neighbors) in enumerate(zip(structures, lists, strict=True)):
+        kind = structure.system.pbc, jax.tree.structure((structure.system, neighbors))
+        kinds.setdefault(kind, []).append(i)
     buckets: list[list[int]] = []
-    for periodic in (False, True):
-        chosen = [i for i, s in enumerate(structures) if (s.system.cell is not None) == periodic]
+    for _, chosen in sorted(kinds.items(), key=lambda kind: kind[0][0]):  # open ones first
         chosen.sort(key=lambda i: structures[i].system.n_atoms)
         least = None
         for i in chosen:
@@ -119,7 +140,8 @@ def _buckets(structures: Sequence[Structure]) -> list[list[int]]:
 def _stack(structures: Sequence[Structure], lists: Sequence[Neighbors]) -> Batch:
     n_atoms = max(structure.system.n_atoms for structure in structures)
     n_neighbors = max(neighbors.index.shape[1] for neighbors in lists)
-    n_waves = max(0 if one.waves is None else len(one.waves) for one in lists)
+    n_waves = max(one.n_waves for one in lists)
+    n_longest = max(one.n_longest for one in lists)
     shapes = dict(energy=(), forces=(n_atoms, 3), stress=(3, 3), charges=(n_atoms,), dipole=(3,))
     dtype = structures[0].system.positions.dtype
     labels, known = {}, {}
@@ -133,7 +155,10 @@ def _stack(structures: Sequence[Structure], lists: Sequence[Neighbors]) -> Batch
         have = [float(getattr(structure, label) is not None) for structure in structures]
         known[label] = jnp.asarray(have, dtype=dtype)
     padded = [
-        (pad_system(structure.system, n_atoms), pad_neighbors(one, n_atoms, n_neighbors, n_waves))
+        (
+            pad_system(structure.system, n_atoms),
+            pad_neighbors(one, n_atoms, n_neighbors, n_waves, n_longest),
+        )
         for structure, one in zip(structures, lists, strict=True)
     ]
     systems, neighbors = jax.tree.map(lambda *arrays: jnp.stack(arrays), *padded)

@@ -89,7 +89,7 @@ def read_structures(
     """Read extended XYZ, or any other format of ASE that keeps labels, and check everything.
 
     Energies are expected in eV, lengths in Å, charges in e. A structure without a total charge
-    is neutral; one with a cell must be periodic in all three directions.
+    is neutral. `pbc` names the periods among the vectors of the cell: `pbc="T T F"` is a slab.
 
     Args:
         path: The file.
@@ -133,7 +133,7 @@ def write_structures(path: str | Path, structures: Sequence[Structure]) -> None:
             np.asarray(system.numbers),
             np.asarray(system.positions),
             cell=None if system.cell is None else np.asarray(system.cell),
-            pbc=system.cell is not None,
+            pbc=system.pbc,
             info={"total_charge": float(system.total_charge)},
         )
         labels = {label: getattr(one, label) for label in LABELS}
@@ -147,15 +147,12 @@ def write_structures(path: str | Path, structures: Sequence[Structure]) -> None:
 
 
 def system_from_atoms(atoms: Any, total_charge: ArrayLike, name: str = "The structure") -> System:
-    """A `System` from `ase.Atoms`, periodic in all three directions or in none."""
-    if atoms.pbc.any() and not atoms.pbc.all():
-        raise InputError(
-            f"{name} is periodic in some directions only (pbc={atoms.pbc.tolist()}). Make it "
-            "periodic in all three, with enough vacuum in the others, or in none."
-        )
-    cell = np.asarray(atoms.cell) if atoms.pbc.all() else None
+    """A `System` from `ase.Atoms`, with their boundaries."""
+    cell = np.asarray(atoms.cell) if atoms.pbc.any() else None
     try:
-        return System(atoms.positions, atoms.numbers, cell=cell, total_charge=total_charge)
+        return System(
+            atoms.positions, atoms.numbers, cell=cell, total_charge=total_charge, pbc=atoms.pbc
+        )
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
 

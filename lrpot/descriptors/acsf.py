@@ -1,13 +1,16 @@
 """Atom-centred symmetry functions [behler:07, behler:11], resolved or weighted by element."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from lrpot.descriptors.angles import AngularFunctions, CosinePowers
+from lrpot.descriptors.chunks import by_chunks
 from lrpot.descriptors.moments import moment_sums
-from lrpot.descriptors.pairs import pair_sums
+from lrpot.descriptors.pairs import KEPT, pair_sums
 from lrpot.descriptors.scaling import Scaling, element_index
 from lrpot.descriptors.shells import Channels, RadialFunctions
 from lrpot.environment import Environment
@@ -41,7 +44,7 @@ class Radial(eqx.Module):
 
     def __call__(self, environment: Environment) -> Float[Array, "atoms features"]:
         weights, values = self.channels.weights(environment), self.shells(environment.distances)
-        return jnp.einsum("anc,ans->acs", weights, values).reshape(len(environment.centers), -1)
+        return jnp.einsum("acn,asn->acs", weights, values).reshape(len(environment.centers), -1)
 
 
 class Angular(eqx.Module):
@@ -80,18 +83,32 @@ class Angular(eqx.Module):
             for angle in self.angles.labels
         )
 
+    @property
+    def by_pairs(self) -> bool:
+        """Whether it takes a sum over pairs of neighbours, and moments do not do."""
+        angles = self.angles
+        return self.narrow or not (isinstance(angles, CosinePowers) and angles.polynomial)
+
     def __call__(self, environment: Environment) -> Float[Array, "atoms features"]:
-        radial = self.shells(environment.distances)
-        weights = self.channels.weights(environment)
-        if isinstance(self.angles, CosinePowers) and self.angles.polynomial and not self.narrow:
-            units = environment.vectors / environment.distances[:, :, None]
-            sums = moment_sums(radial, units, weights, angles=self.angles.powers)
-        else:
-            third_side = self.shells if self.narrow else None
-            sums = pair_sums(
-                radial, environment.vectors, weights, angles=self.angles, third_side=third_side
-            )
+        if self.by_pairs or not isinstance(self.angles, CosinePowers):
+            return sums_over_pairs([self], environment)[0]
+        units = environment.vectors / environment.distances[:, :, None]
+        sums = moment_sums(
+            self.shells(environment.distances),
+            jnp.moveaxis(units, -1, 1),
+            self.channels.weights(environment),
+            angles=self.angles.powers,
+        )
         return sums.reshape(len(environment.centers), -1)
+
+
+def sums_over_pairs(
+    parts: Sequence[Angular], environment: Environment
+) -> list[Float[Array, "atoms features"]]:
+    """Parts over the same pairs: all narrow or all wide, and of one cutoff."""
+    grids = [(part.channels, part.shells, part.angles) for part in parts]
+    sums = pair_sums(environment, grids, cutoff=parts[0].cutoff, narrow=parts[0].narrow)
+    return [one.reshape(len(environment.centers), -1) for one in sums]
 
 
 class ACSF(eqx.Module):
@@ -132,13 +149,26 @@ class ACSF(eqx.Module):
 
     def raw(self, environment: Environment) -> Float[Array, "atoms features"]:
         """The functions before scaling."""
-        joined = jnp.concatenate([part(environment) for part in self.parts], axis=-1)
+        joined = by_chunks(self._joined, environment, kept=(KEPT,))
         if self.columns is None:
             return joined
         table = np.array(self.columns, dtype=np.int32)
         chosen = jnp.asarray(table)[element_index(environment.centers, self.scaling.elements)]
         values = jnp.take_along_axis(joined, jnp.maximum(chosen, 0), axis=1)
         return jnp.where(chosen >= 0, values, 0.0)
+
+    def _joined(self, environment: Environment) -> Float[Array, "atoms features"]:
+        values: dict[int, Array] = {}
+        shared: dict[tuple[float, bool], list[int]] = {}
+        for number, part in enumerate(self.parts):
+            if isinstance(part, Angular) and part.by_pairs:
+                shared.setdefault((part.cutoff, part.narrow), []).append(number)
+            else:
+                values[number] = part(environment)
+        for numbers in shared.values():
+            parts = [part for number in numbers if isinstance(part := self.parts[number], Angular)]
+            values |= zip(numbers, sums_over_pairs(parts, environment), strict=True)
+        return jnp.concatenate([values[number] for number in range(len(self.parts))], axis=-1)
 
     def __call__(self, environment: Environment) -> Float[Array, "atoms features"]:
         return self.scaling(self.raw(environment), environment.centers)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lrpot.cutoffs import check_cutoff
-from lrpot.descriptors.shells import bumps
+from lrpot.descriptors.shells import bump
 from lrpot.errors import InputError
 
 SMALLEST_BASE = 1e-12
@@ -35,9 +35,9 @@ class CosinePowers(eqx.Module):
         """Whether all are polynomials that the moment route knows: λ = ±1 and integer ζ ≥ 1."""
         return all(abs(sign) == 1 and zeta == round(zeta) >= 1 for sign, zeta in self.powers)
 
-    def __call__(self, cosines: Float[Array, "*shape"]) -> Float[Array, "*shape angles"]:
-        """Value of every function at each cosine."""
-        return jnp.stack([_power(cosines, sign, zeta) for sign, zeta in self.powers], axis=-1)
+    def __call__(self, cosines: Float[Array, "*shape"]) -> list[Float[Array, "*shape"]]:
+        """Every function at each cosine."""
+        return [_power(cosines, sign, zeta) for sign, zeta in self.powers]
 
 
 class Windows(eqx.Module):
@@ -63,11 +63,13 @@ class Windows(eqx.Module):
         """A readable name of every function."""
         return tuple(f"{self.function} {low:g}..{high:g} deg" for low, high in self.intervals)
 
-    def __call__(self, cosines: Float[Array, "*shape"]) -> Float[Array, "*shape angles"]:
-        """Value of every function at each cosine."""
+    def __call__(self, cosines: Float[Array, "*shape"]) -> list[Float[Array, "*shape"]]:
+        """Every function at each cosine."""
         bent = jnp.abs(cosines) < 1
         degrees = jnp.degrees(jnp.arccos(jnp.where(bent, cosines, 0.0)))
-        return jnp.where(bent[..., None], bumps(degrees, self.intervals, self.function), 0.0)
+        return [
+            jnp.where(bent, bump(degrees, *ends, self.function), 0.0) for ends in self.intervals
+        ]
 
 
 AngularFunctions = CosinePowers | Windows

@@ -18,13 +18,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
-def harmonics(units: Float[Array, "*shape 3"], degree: int) -> Float[Array, "*shape harmonics"]:
+def harmonics(
+    units: Float[Array, "*shape 3 sites"], degree: int
+) -> Float[Array, "*shape harmonics sites"]:
     """Real spherical harmonics Y_lm, 0 ≤ l ≤ degree, as polynomials of a unit vector.
 
     Schmidt normalisation: Σ_m Y_lm(u) Y_lm(v) = P_l(u·v). Ordered by l, then m = -l … l; there
     are (degree + 1)² of them. No angles are formed, so nothing is singular at the poles.
     """
-    x, y, z = units[..., 0], units[..., 1], units[..., 2]
+    x, y, z = units[..., 0, :], units[..., 1, :], units[..., 2, :]
     # Re and Im of (x + iy)^m.
     real, imag = [jnp.ones_like(x)], [jnp.zeros_like(x)]
     for _ in range(degree):
@@ -49,7 +51,7 @@ def harmonics(units: Float[Array, "*shape 3"], degree: int) -> Float[Array, "*sh
             if m:
                 columns[order, -m] = norm * legendre * imag[m]
     ordered = [columns[order, m] for order in range(degree + 1) for m in range(-order, order + 1)]
-    return jnp.stack(ordered, axis=-1)
+    return jnp.stack(ordered, axis=-2)
 
 
 def angular_coefficients(angles: tuple[tuple[float, float], ...]) -> np.ndarray:
@@ -66,9 +68,9 @@ def angular_coefficients(angles: tuple[tuple[float, float], ...]) -> np.ndarray:
 
 
 def moment_sums(
-    radial: Float[Array, "atoms neighbors shells"],
-    units: Float[Array, "atoms neighbors 3"],
-    channels: Float[Array, "atoms neighbors channels"],
+    radial: Float[Array, "atoms shells neighbors"],
+    units: Float[Array, "atoms 3 neighbors"],
+    channels: Float[Array, "atoms channels neighbors"],
     *,
     angles: tuple[tuple[float, float], ...],
 ) -> Float[Array, "atoms pairs shells angles"]:
@@ -87,20 +89,20 @@ def moment_sums(
         channels: Weight of each neighbour in each channel.
         angles: Pairs (λ, ζ).
     """
-    n_atoms, n_neighbors, n_shells = radial.shape
-    n_channels = channels.shape[-1]
+    n_atoms, n_shells, n_neighbors = radial.shape
+    n_channels = channels.shape[1]
     table = jnp.asarray(angular_coefficients(angles), dtype=radial.dtype)
-    weights = channels[:, :, :, None] * radial[:, :, None, :]
+    weights = channels[:, :, None, :] * radial[:, None, :, :]
     basis = harmonics(units, round(max(zeta for _, zeta in angles)))
-    flat = weights.reshape(n_atoms, n_neighbors, n_channels * n_shells)
-    moments = jnp.einsum("anw,anh->awh", flat, basis)
+    flat = weights.reshape(n_atoms, n_channels * n_shells, n_neighbors)
+    moments = jnp.einsum("awn,ahn->awh", flat, basis)
     moments = moments.reshape(n_atoms, n_channels, n_shells, -1)
     first, second = np.triu_indices(n_channels)
     sums = (moments[:, first] * moments[:, second]) @ table
     # For one channel the sum over all (j, k) counts each pair twice, and j = k, where u·u = 1.
     same = first == second
     alone = jnp.asarray([2 * ((1 + sign) / 2) ** round(zeta) for sign, zeta in angles], sums.dtype)
-    own = jnp.sum(weights**2, axis=1)[:, first[same], :, None] * alone[None, None, None, :]
+    own = jnp.sum(weights**2, axis=-1)[:, first[same], :, None] * alone[None, None, None, :]
     share = jnp.asarray(np.where(same, 0.5, 1.0), sums.dtype)
     return sums.at[:, np.flatnonzero(same)].add(-own) * share[None, :, None, None]
 

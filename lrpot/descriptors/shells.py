@@ -1,9 +1,13 @@
 """Radial functions of the symmetry functions, and how neighbours are told apart."""
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from lrpot.cutoffs import check_cutoff, cutoff_function
 from lrpot.elements import SYMBOLS
@@ -31,12 +35,25 @@ class Channels(eqx.Module):
         """Names of the unordered pairs of channels."""
         return tuple(f"{a}-{b}" for i, a in enumerate(self.names) for b in self.names[i:])
 
-    def weights(self, environment: Environment) -> Float[Array, "atoms neighbors channels"]:
+    def weights(self, environment: Environment) -> Float[Array, "atoms channels neighbors"]:
         """Weight of every neighbour in every channel."""
-        numbers, dtype = environment.neighbors[:, :, None], environment.vectors.dtype
+        numbers, dtype = environment.neighbors[:, None, :], environment.vectors.dtype
         if not self.elements:
             return numbers.astype(dtype)
-        return (numbers == jnp.asarray(self.elements)[None, None, :]).astype(dtype)
+        return (numbers == jnp.asarray(self.elements)[None, :, None]).astype(dtype)
+
+    def pair_weights(
+        self, first: Int[Array, "*shape sites"], second: Int[Array, "*shape sites"], dtype: Any
+    ) -> Float[Array, "*shape pairs sites"]:
+        """Weight of pairs of neighbours, by their atomic numbers, in every pair of channels."""
+        first, second = first[..., None, :], second[..., None, :]
+        if not self.elements:
+            return (first * second).astype(dtype)
+        one, other = np.array(self.elements)[np.stack(np.triu_indices(len(self.elements)))]
+        shape = (1,) * (first.ndim - 2) + (-1, 1)
+        one, other = (jnp.asarray(numbers.reshape(shape), first.dtype) for numbers in (one, other))
+        straight, swapped = (first == one) & (second == other), (first == other) & (second == one)
+        return (straight | swapped).astype(dtype)
 
 
 class Shells(eqx.Module):
@@ -67,13 +84,32 @@ class Shells(eqx.Module):
         """A readable name of every function."""
         return tuple(f"eta={eta:g} r_s={shift:g}" for eta, shift in self.shells)
 
-    def __call__(self, distances: Float[Array, "*shape"]) -> Float[Array, "*shape shells"]:
+    def __call__(
+        self, distances: Float[Array, "*shape sites"]
+    ) -> Float[Array, "*shape shells sites"]:
         """Value of every function at each distance."""
-        gaussians = [jnp.exp(-eta * (distances - shift) ** 2) for eta, shift in self.shells]
-        inside = cutoff_function(
+        return jnp.stack(self.products([distances], [self.cut(distances)]), axis=-2)
+
+    def cut(self, distances: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """The cutoff function at each distance."""
+        return cutoff_function(
             distances, cutoff=self.cutoff, function=self.function, inner=self.inner
         )
-        return jnp.stack(gaussians, axis=-1) * inside[..., None]
+
+    def products(
+        self, sides: Sequence[Float[Array, "*shape"]], cuts: Sequence[Float[Array, "*shape"]]
+    ) -> list[Float[Array, "*shape"]]:
+        """For every function the product of its values at some distances.
+
+        Args:
+            sides: The distances, in Å.
+            cuts: The cutoff function at these distances, from `cut`.
+        """
+        inside = math.prod(cuts)
+        return [
+            inside * jnp.exp(-eta * sum((side - shift) ** 2 for side in sides))
+            for eta, shift in self.shells
+        ]
 
 
 class Bumps(eqx.Module):
@@ -109,24 +145,34 @@ class Bumps(eqx.Module):
         shape = f"{self.function}{' steep' if self.steep else ''}"
         return tuple(f"{shape} {low:g}..{high:g}" for low, high in self.intervals)
 
-    def __call__(self, distances: Float[Array, "*shape"]) -> Float[Array, "*shape shells"]:
+    def __call__(
+        self, distances: Float[Array, "*shape sites"]
+    ) -> Float[Array, "*shape shells sites"]:
         """Value of every function at each distance."""
-        return bumps(distances, self.intervals, self.function, steep=self.steep)
+        return jnp.stack(self.products([distances], []), axis=-2)
+
+    def cut(self, distances: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Bumps end by themselves and have no cutoff function."""
+        return jnp.ones_like(distances)
+
+    def products(
+        self, sides: Sequence[Float[Array, "*shape"]], cuts: Sequence[Float[Array, "*shape"]]
+    ) -> list[Float[Array, "*shape"]]:
+        """For every function the product of its values at some distances, as for `Shells`."""
+        del cuts
+        return [
+            jnp.asarray(
+                math.prod(bump(side, *ends, self.function, steep=self.steep) for side in sides)
+            )
+            for ends in self.intervals
+        ]
 
 
-def bumps(
-    values: Float[Array, "*shape"],
-    intervals: tuple[tuple[float, float], ...],
-    function: str,
-    *,
-    steep: bool = False,
-) -> Float[Array, "*shape bumps"]:
-    """Functions that are 1 in the middle of each interval and 0 outside of it."""
-    low, high = np.array(intervals, float).T
-    lead = (None,) * values.ndim
-    middle = jnp.asarray(0.5 * (low + high), values.dtype)[lead]
-    half = jnp.asarray(0.5 * (high - low), values.dtype)[lead]
-    x = jnp.abs(values[..., None] - middle) / half
+def bump(
+    values: Float[Array, "*shape"], low: float, high: float, function: str, *, steep: bool = False
+) -> Float[Array, "*shape"]:
+    """A function that is 1 in the middle of an interval and 0 outside of it."""
+    x = jnp.abs(values - 0.5 * (low + high)) / (0.5 * (high - low))
     if steep:
         # Beyond the end x (2 - x) would fall again.
         x = jnp.where(x < 1, x * (2 - x), 1.0)

@@ -1,15 +1,42 @@
 """Potential between two charges as a function of their squared distance."""
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-SERIES_BELOW = 0.25
-"""Below this r²/2γ² the error function is summed as a series; both agree there to rounding."""
+_SERIES = ((0.25, 11), (0.25, 11), (1.0, 19))
+"""By order, the last for all higher ones: below this argument a Boys function is a series of so
+many terms. There it agrees to rounding with the recursion, which loses digits with every order."""
 
-_SERIES = [(-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(13)]
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def boys(order: int, z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Boys function F_n(z) = ∫₀¹ t^(2n) exp(-z t²) dt for z ≥ 0.
+
+    F_0(z) = ½ √(π/z) erf(√z), and the derivative of F_n is -F_(n+1): all derivatives of the
+    kernels follow from one exponential and one error function, smooth at z = 0.
+    """
+    limit, terms = _SERIES[min(order, len(_SERIES) - 1)]
+    near = z < limit
+    z_near, z_far = jnp.where(near, z, 0.0), jnp.where(near, limit, z)
+    series = jnp.zeros_like(z)
+    for n in reversed(range(terms)):
+        series = (-1) ** n / (math.factorial(n) * (2 * (n + order) + 1)) + z_near * series
+    far = jnp.sqrt(z_far)
+    value = 0.5 * math.sqrt(math.pi) * jax.scipy.special.erf(far) / far
+    if order:
+        decayed = jnp.exp(-z_far)
+        for n in range(order):
+            value = ((2 * n + 1) * value - decayed) / (2 * z_far)
+    return jnp.where(near, series, value)
+
+
+@boys.defjvp
+def _boys_jvp(order: int, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return boys(order, *primals), -boys(order + 1, *primals) * tangents[0]
 
 
 def gaussian_kernel(
@@ -26,15 +53,8 @@ def gaussian_kernel(
     Returns:
         In 1/Å.
     """
-    z = r_squared / (2 * gamma_squared)
-    near = z < SERIES_BELOW
-    z_near = jnp.where(near, z, 0.0)
-    series = jnp.zeros_like(z)
-    for coefficient in reversed(_SERIES):
-        series = coefficient + z_near * series
-    series = series * jnp.sqrt(2 / (math.pi * gamma_squared))
-    r = jnp.sqrt(jnp.where(near, 1.0, r_squared))
-    return jnp.where(near, series, jax.scipy.special.erf(r / jnp.sqrt(2 * gamma_squared)) / r)
+    inverse = 1 / gamma_squared
+    return jnp.sqrt((2 / math.pi) * inverse) * boys(0, 0.5 * r_squared * inverse)
 
 
 def coulomb_kernel(

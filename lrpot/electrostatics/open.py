@@ -1,5 +1,6 @@
 """Charges in empty space: all pairs, no cutoff."""
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -26,3 +27,21 @@ def open_matrix(
     r_squared = jnp.sum(separations**2, axis=-1)
     gamma_squared = None if widths is None else widths[:, None] ** 2 + widths[None, :] ** 2
     return KE * coulomb_kernel(r_squared, gamma_squared)
+
+
+class OpenOperator(eqx.Module):
+    """Charges in empty space, by their matrix."""
+
+    full: Float[Array, "atoms atoms"]
+
+    def __call__(self, charges: Float[Array, " atoms"]) -> Float[Array, " atoms"]:
+        """Potential at the atoms, in eV/e."""
+        return self.full @ charges
+
+    def energy(self, charges: Float[Array, " atoms"]) -> Float[Array, ""]:
+        """½ qᵀφ, in eV."""
+        return 0.5 * charges @ self(charges)
+
+    def matrix(self) -> Float[Array, "atoms atoms"]:
+        """The same map as a matrix, in eV/e²."""
+        return self.full

@@ -23,7 +23,7 @@ def from_ase(atoms: ase.Atoms, *, total_charge: float | None = None) -> System:
     """A `System` from ASE.
 
     Args:
-        atoms: Periodic in all three directions or in none.
+        atoms: With any boundaries; a vector of the cell without periodicity may be zero.
         total_charge: In e; by default `atoms.info["total_charge"]`, else `atoms.info["charge"]`,
             else zero.
     """
@@ -147,14 +147,11 @@ class Calculator(AseCalculator):
             fresh = self.potential.neighbors(system, skin=self.skin)
             # Round the shapes up and never shrink them, so that compiled code can be used again.
             old = self._list
-            slots, waves = fresh.index.shape[1], 0 if fresh.waves is None else len(fresh.waves)
+            sizes = [fresh.index.shape[1], fresh.n_waves, fresh.n_longest]
             if old is not None and old.index.shape[0] == system.n_atoms:
-                old_waves = 0 if old.waves is None else len(old.waves)
-                slots = slots if slots > old.index.shape[1] else old.index.shape[1]
-                waves = waves if waves > old_waves else old_waves
-            self._list = pad_neighbors(
-                fresh, system.n_atoms, _round_up(slots), _round_up(waves) if waves else 0
-            )
+                sizes = np.maximum(sizes, [old.index.shape[1], old.n_waves, old.n_longest])
+            slots, *waves = (_round_up(int(size)) if size else 0 for size in sizes)
+            self._list = pad_neighbors(fresh, system.n_atoms, slots, *waves)
             self._listed = atoms.copy()
         return self._list
 

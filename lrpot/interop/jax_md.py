@@ -6,7 +6,7 @@ hand theirs on.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,9 +18,9 @@ from jaxtyping import Array, ArrayLike, Float
 from lrpot.charges import Charges
 from lrpot.environment import environment_from_displacement, environment_from_shifts
 from lrpot.errors import InputError
-from lrpot.neighbors import Neighbors, wave_indices
-from lrpot.potential import Potential, check_elements
-from lrpot.system import System, check_cell
+from lrpot.neighbors import Neighbors
+from lrpot.potential import Guess, Potential, check_elements
+from lrpot.system import System
 
 Displacement = Callable[..., Array]
 NeighborFns = partition.NeighborListFns | custom_partition.NeighborListMultiImageFns
@@ -36,6 +36,7 @@ def to_jax_md(
     dr_threshold: float = 0.5,
     fractional_coordinates: bool = True,
     box_change: float = 0.0,
+    pbc: ArrayLike | Sequence | None = None,
     **neighbor_kwargs: Any,
 ) -> tuple[NeighborFns, Callable[..., Array]]:
     """A potential as jax-md's `(neighbor_fn, energy_fn)`.
@@ -46,7 +47,8 @@ def to_jax_md(
     `energy_fn` returns a scalar and works with every integrator and quantity of jax-md; `box`,
     `perturbation` and `total_charge` may be traced, and default to those given here. In a box so
     small that a neighbour has several images within the cutoff, the list is jax-md's
-    `neighbor_list_multi_image`, whose flag is `did_buffer_overflow` alone.
+    `neighbor_list_multi_image`, whose flag is `did_buffer_overflow` alone. Charges found
+    iteratively start from scratch in every step; `lrpot.interop.jax_md_memory` lets them remember.
 
     Args:
         potential: The potential.
@@ -62,14 +64,19 @@ def to_jax_md(
             (`space.periodic_general`), or in Å (`space.periodic`).
         box_change: Largest relative growth or shrinkage of the box to be prepared for: the set
             of wave vectors is fixed by its integer coordinates.
+        pbc: Whether each vector of the box is a period; all are when not given. In a slab, two of
+            three, coordinates along the open vector are taken as they are: let `displacement` and
+            shift come from `space.periodic_general(..., wrapped=False)`. Charges need atoms no
+            further apart along it than the box is high; the energy is NaN if they are.
         **neighbor_kwargs: Passed on to `jax_md.partition.neighbor_list`.
 
     Raises:
         InputError: If an element is unknown, a total charge is given that the potential cannot
-            use, or the box is small and coordinates are not fractional.
+            use, or the box is small or not periodic in all directions and coordinates are not
+            fractional.
     """
-    model = _Model(
-        potential, displacement, box, numbers, total_charge, fractional_coordinates, box_change
+    model = JaxMdModel(
+        potential, displacement, box, numbers, total_charge, fractional_coordinates, box_change, pbc
     )
 
     def energy_fn(R: Float[Array, "atoms 3"], neighbor: Any, **kwargs: Any) -> Float[Array, ""]:
@@ -85,7 +92,7 @@ def to_jax_md(
                 f"{potential.cutoff:.3f} Å, and that needs fractional coordinates "
                 "(`space.periodic_general`). Or repeat the cell."
             )
-        small = _small_box_list(box, potential.cutoff, dr_threshold, neighbor_kwargs)
+        small = _small_box_list(box, potential.cutoff, dr_threshold, model.pbc, neighbor_kwargs)
         return small, energy_fn
     neighbor_fn = partition.neighbor_list(
         displacement,
@@ -110,6 +117,7 @@ def charges_for_jax_md(
     total_charge: ArrayLike | None = None,
     fractional_coordinates: bool = True,
     box_change: float = 0.0,
+    pbc: ArrayLike | Sequence | None = None,
 ) -> Callable[..., Charges]:
     """A function `charges_fn(R, neighbor=..., ...)` to go with the energy function.
 
@@ -118,8 +126,8 @@ def charges_for_jax_md(
     """
     if potential.charge_model is None:
         raise InputError(f"A potential of recipe `{potential.recipe}` has no charges.")
-    model = _Model(
-        potential, displacement, box, numbers, total_charge, fractional_coordinates, box_change
+    model = JaxMdModel(
+        potential, displacement, box, numbers, total_charge, fractional_coordinates, box_change, pbc
     )
 
     def charges_fn(R: Float[Array, "atoms 3"], neighbor: Any, **kwargs: Any) -> Charges:
@@ -130,7 +138,7 @@ def charges_for_jax_md(
     return charges_fn
 
 
-class _Model:
+class JaxMdModel:
     """From jax-md's arguments to those of a potential."""
 
     def __init__(
@@ -142,6 +150,7 @@ class _Model:
         total_charge: ArrayLike | None,
         fractional: bool,
         box_change: float,
+        pbc: ArrayLike | Sequence | None,
     ):
         _check_charge(potential, total_charge)
         check_elements(potential.elements, np.asarray(numbers))
@@ -150,14 +159,22 @@ class _Model:
         self.total_charge = 0.0 if total_charge is None else total_charge
         self.fractional = fractional and box is not None
         self.box = None if box is None else jnp.asarray(box)
-        self.waves = None
+        self.reciprocal, self.pbc = None, (False, False, False)
         if self.box is not None:
             cell = np.asarray(box_matrix(self.box), dtype=float).T
-            check_cell(cell)
-            if potential.wave_cutoff is not None:
-                self.waves = jnp.asarray(
-                    wave_indices(cell, potential.wave_cutoff * (1 + box_change))
-                )
+            # Along an open vector of the box atoms may be as far apart as the box is high.
+            positions = np.zeros((len(self.numbers), 3))
+            positions[-1] = np.where(np.broadcast_to(True if pbc is None else pbc, 3), 0, 1) @ cell
+            system = System(positions, self.numbers, cell=cell, pbc=pbc)
+            self.pbc = system.pbc
+            if not all(self.pbc):
+                if not fractional:
+                    raise InputError(
+                        f"A box with pbc={self.pbc} needs fractional coordinates "
+                        "(`space.periodic_general`)."
+                    )
+                self.displacement = _partly_periodic(self.box, self.pbc)
+            self.reciprocal = potential.reciprocal(system, growth=box_change)
 
     def is_small(self, dr_threshold: float, box_change: float) -> bool:
         """Whether a second image of a neighbour can come within the cutoff."""
@@ -174,6 +191,7 @@ class _Model:
         box: Array | None = None,
         perturbation: Array | None = None,
         total_charge: ArrayLike | None = None,
+        guess: Guess | None = None,
         **_: Any,
     ) -> tuple[Float[Array, " atoms"], Charges | None]:
         _check_charge(self.potential, total_charge)
@@ -181,7 +199,8 @@ class _Model:
         if images:
             # An atom may have crossed the boundary since the list was made, whose shifts belong
             # to where it was then.
-            R = R - jax.lax.stop_gradient(jnp.round(R - neighbor.reference_position))
+            crossed = jax.lax.stop_gradient(jnp.round(R - neighbor.reference_position))
+            R = R - jnp.where(_by_coordinate(self.pbc), crossed, 0.0)
         positions, cell = R, None
         if self.box is not None:
             matrix = box_matrix(self.box if box is None else box).astype(R.dtype)
@@ -193,26 +212,52 @@ class _Model:
         if perturbation is not None:
             positions = positions @ box_matrix(perturbation).astype(R.dtype).T
         charge = self.total_charge if total_charge is None else total_charge
-        system = System(positions, self.numbers, cell=cell, total_charge=charge)
+        system = System(positions, self.numbers, cell=cell, total_charge=charge, pbc=self.pbc)
         if images:
             index, shifts = neighbor.idx.astype(jnp.int32), neighbor.shifts.astype(jnp.int32)
             overflow = jnp.asarray(neighbor.did_buffer_overflow)
-            neighbors = Neighbors(index, shifts, self.waves, overflow)
-            return self.potential(system, environment_from_shifts(system, neighbors))
+            neighbors = Neighbors(index, shifts, self.reciprocal, overflow)
+            return self.potential(system, environment_from_shifts(system, neighbors), guess=guess)
         passed = {"box": box, "perturbation": perturbation}
         environment = environment_from_displacement(
             self.displacement,
             R,
             self.numbers,
             neighbor.idx,
-            waves=self.waves,
+            reciprocal=self.reciprocal,
             **{name: value for name, value in passed.items() if value is not None},
         )
-        return self.potential(system, environment)
+        return self.potential(system, environment, guess=guess)
+
+
+def _by_coordinate(pbc: tuple[bool, bool, bool]) -> Array:
+    return jnp.asarray(pbc)[None, :]
+
+
+def _partly_periodic(box: Array, pbc: tuple[bool, bool, bool]) -> Displacement:
+    """The displacement of `space.periodic_general` without images along open vectors of the box."""
+    default, periods = box_matrix(box), np.array(pbc)
+
+    def displacement(
+        Ra: Array, Rb: Array, box: Array | None = None, perturbation: Array | None = None, **_: Any
+    ) -> Array:
+        apart = Ra - Rb
+        apart = apart - jax.lax.stop_gradient(jnp.where(periods, jnp.round(apart), 0.0))
+        matrix = default if box is None else box_matrix(box)
+        vector = space.transform(matrix.astype(apart.dtype), apart)
+        if perturbation is None:
+            return vector
+        return box_matrix(perturbation).astype(vector.dtype) @ vector
+
+    return displacement
 
 
 def _small_box_list(
-    box: ArrayLike, cutoff: float, dr_threshold: float, kwargs: dict[str, Any]
+    box: ArrayLike,
+    cutoff: float,
+    dr_threshold: float,
+    pbc: tuple[bool, bool, bool],
+    kwargs: dict[str, Any],
 ) -> custom_partition.NeighborListMultiImageFns:
     """jax-md's neighbour list with several images of a neighbour, for any coordinates.
 
@@ -223,17 +268,21 @@ def _small_box_list(
         box_matrix(box),
         cutoff,
         dr_threshold=dr_threshold,
+        pbc=jnp.asarray(pbc),
         fractional_coordinates=True,
         format=partition.Dense,
         **kwargs,
     )
 
+    def inside(R: Array) -> Array:
+        return jnp.where(_by_coordinate(pbc), wrapped(R), R)
+
     def allocate(R: Array, extra_capacity: int = 0, **rest: Any) -> Any:
-        neighbors: Any = plain.allocate(wrapped(R), extra_capacity=extra_capacity, **rest)
+        neighbors: Any = plain.allocate(inside(R), extra_capacity=extra_capacity, **rest)
         return neighbors.set(update_fn=update)
 
     def update(R: Array, neighbors: Any, **rest: Any) -> Any:
-        updated: Any = plain.update(wrapped(R), neighbors.set(update_fn=plain.update), **rest)
+        updated: Any = plain.update(inside(R), neighbors.set(update_fn=plain.update), **rest)
         return updated.set(update_fn=update)
 
     functions: Any = custom_partition.NeighborListMultiImageFns

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import lrpot
-from lrpot.charges import LocalCharges, equilibrate
-from lrpot.electrostatics import DirectSum
+from lrpot.charges import Constraints, LocalCharges, equilibrate
+from lrpot.electrostatics import CoulombSum
 from lrpot.environment import environment_from_shifts
 from lrpot.neighbors import neighbor_list
 from lrpot.networks import ElementNetworks
 from lrpot.units import KE
 
 ELEMENTS = (1, 8)
-COULOMB = DirectSum(4.0, 1e-8)
+COULOMB = CoulombSum(4.0, 1e-8)
 NUMBERS = np.array([8, 1, 1])
 POSITIONS = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 RAW = np.array([-0.8, 0.3, 0.6])
@@ -76,8 +76,7 @@ def test_weighted_rule_is_an_equilibration_without_coulomb_interaction(total_cha
     expected, _ = equilibrate(
         jnp.diag(1 / weights),
         jnp.asarray(-RAW / weights),
-        jnp.asarray(total_charge),
-        jnp.ones(3, dtype=bool),
+        Constraints(jnp.ones((1, 3)), jnp.array([total_charge]), jnp.ones(3)),
     )
     found = charges_of("weighted", total_charge=total_charge).charges
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)

@@ -149,10 +149,11 @@ def neighbors_of(potential, system, *, skin=SKIN, shape=None):
     shape = shape or SHAPES[system.cell is not None]
     neighbors = potential.neighbors(system, skin=skin, capacity=shape.slots)
     assert not neighbors.overflow
-    if neighbors.waves is None:
+    if neighbors.reciprocal is None:
         return neighbors
-    waves = jnp.pad(neighbors.waves, ((0, shape.waves - len(neighbors.waves)), (0, 0)))
-    return eqx.tree_at(lambda n: n.waves, neighbors, waves)
+    padding = ((0, shape.waves - neighbors.n_waves), (0, 0))
+    waves = jnp.pad(neighbors.reciprocal.waves, padding)
+    return eqx.tree_at(lambda n: n.reciprocal.waves, neighbors, waves)
 
 
 evaluate = without_optimisation(lrpot.evaluate)

@@ -40,14 +40,15 @@ def scattered(boundary, contract):
             index[rows[row], slots] = names[np.asarray(neighbors.index[row])]
             if neighbors.shifts is not None:
                 shifts[rows[row], slots] = neighbors.shifts[row]
-        waves = None
-        if neighbors.waves is not None:
+        reciprocal = neighbors.reciprocal
+        if reciprocal is not None:
             waves = np.zeros((shape.waves, 3), dtype=int)
-            waves[rng.permutation(shape.waves)[: len(neighbors.waves)]] = neighbors.waves
+            waves[rng.permutation(shape.waves)[: neighbors.n_waves]] = reciprocal.waves
+            reciprocal = lrpot.Reciprocal(jnp.asarray(waves))
         return lrpot.Neighbors(
             jnp.asarray(index),
             None if neighbors.shifts is None else jnp.asarray(shifts),
-            None if waves is None else jnp.asarray(waves),
+            reciprocal,
             neighbors.overflow,
         )
 

@@ -1,5 +1,6 @@
 """Batches: padded predictions are those of the structures alone."""
 
+import dataclasses
 import functools
 
 import jax
@@ -33,7 +34,14 @@ def structure(n_atoms, total_charge=0.0, cell=None, name="structure", **labels):
     return Structure(system, **labels, name=name)
 
 
-# Two buckets of molecules and one of crystals, whose numbers of waves and neighbours differ.
+def slab(n_atoms, pbc=(True, True, False), **settings):
+    cell = [[2.4, 0, 0], [0.4, 2.9, 0], [-0.3, 0.5, 3.1]]
+    one = structure(n_atoms, cell=cell, **settings)
+    return Structure(dataclasses.replace(one.system, pbc=pbc))
+
+
+# Two buckets of molecules, one of crystals and one of slabs, whose numbers of waves and neighbours
+# differ.
 MIXTURE = [
     structure(3, -1),
     structure(2, cell=[[2.4, 0, 0], [0.4, 2.9, 0], [-0.3, 0.5, 3.1]]),
@@ -41,7 +49,21 @@ MIXTURE = [
     structure(5),
     structure(3, 1, cell=[[4.0, 0, 0], [0, 3.6, 0], [0.9, 0, 3.3]]),
     structure(5, 2),
+    slab(2),
+    slab(3, total_charge=1),
 ]
+
+
+def test_slabs_of_each_orientation_have_batches_of_their_own():
+    potential = lrpot.hdnnp_2g(ELEMENTS, cutoff=3.0, hidden=(2,), key=jax.random.key(0))
+    kinds = [slab(2), MIXTURE[1], slab(3), MIXTURE[0], slab(2, (False, True, True))]
+    found = make_batches(kinds, potential)
+    assert [(batch.systems.pbc, chosen.tolist()) for batch, chosen in found] == [
+        ((False, False, False), [3]),
+        ((False, True, True), [4]),
+        ((True, True, False), [0, 2]),
+        ((True, True, True), [1]),
+    ]
 
 
 @pytest.fixture(scope="module", params=["hdnnp_3g", "hdnnp_4g"])
@@ -92,7 +114,7 @@ def test_padded_predictions_equal_single_ones(potential, predictions, number):
 
 def test_the_crystals_really_differ_in_waves_and_slots(potential):
     lists = [potential.neighbors(MIXTURE[number].system) for number in (1, 4)]
-    assert len(lists[0].waves) != len(lists[1].waves)
+    assert lists[0].n_waves != lists[1].n_waves
     assert lists[0].index.shape[1] != lists[1].index.shape[1]
 
 
@@ -101,8 +123,13 @@ def test_buckets_hold_similar_sizes_and_one_kind_of_boundary(batches):
         systems = [MIXTURE[number].system for number in chosen]
         sizes = [system.n_atoms for system in systems]
         assert max(sizes) <= BUCKET_RATIO * min(sizes)
-        assert len({system.cell is None for system in systems}) == 1
-    assert sorted(sorted(chosen.tolist()) for _, chosen in batches) == [[0, 2], [1, 4], [3, 5]]
+        assert len({system.pbc for system in systems}) == 1
+    assert sorted(sorted(chosen.tolist()) for _, chosen in batches) == [
+        [0, 2],
+        [1, 4],
+        [3, 5],
+        [6, 7],
+    ]
 
 
 def test_labels_keep_their_places_and_gaps_are_known():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lrpot import InputError, System
-from lrpot.data import Keys, Structure, read_structures, system_from_atoms
+from lrpot.data import Keys, Structure, read_structures, system_from_atoms, write_structures
 
 WATER = """3
 Properties=species:S:1:pos:R:3:forces:R:3:charge:R:1 energy=-5.5 total_charge=-1 dipole="1 2 3"
@@ -197,11 +197,19 @@ def test_wrong_values_name_the_structure(file, old, new, message):
         read_structures(file(WATER.replace(old, new)), require=("energy",))
 
 
-def test_partial_periodicity_is_an_input_error(file):
-    with pytest.raises(
-        InputError, match=r"structure 1 is periodic in some directions only.*vacuum"
-    ):
-        read_structures(file(WATER + salt(pbc="T T F")))
+def test_a_file_says_which_vectors_of_the_cell_are_periods(file, tmp_path):
+    text = WATER + salt(pbc="T T F") + salt(pbc="F T F").replace("0.5 0 6", "0 0 0")
+    structures = read_structures(file(text))
+    boundaries = [(False,) * 3, (True, True, False), (False, True, False)]
+    assert [one.system.pbc for one in structures] == boundaries
+    np.testing.assert_array_equal(structures[1].system.cell[2], [0.5, 0, 6])
+    np.testing.assert_array_equal(structures[2].system.cell[2], [0, 0, 1])
+    write_structures(tmp_path / "again.xyz", structures)
+    again = read_structures(tmp_path / "again.xyz")
+    for one, other in zip(structures, again, strict=True):
+        assert one.system.pbc == other.system.pbc
+        if one.system.cell is not None:
+            np.testing.assert_array_equal(one.system.cell, other.system.cell)
 
 
 def test_a_left_handed_cell_names_the_structure(file):

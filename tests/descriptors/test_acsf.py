@@ -23,13 +23,14 @@ from lrpot.descriptors import (
     CosinePowers,
     Radial,
     Shells,
+    chunks,
     default_acsf,
     identity_scaling,
     linearise,
+    pairs,
     scaling_from_data,
 )
 from lrpot.descriptors.moments import harmonics, moment_sums
-from lrpot.descriptors.pairs import pair_sums
 from lrpot.environment import FAR, Environment, environment_from_shifts
 from lrpot.errors import InputError
 from lrpot.neighbors import neighbor_list
@@ -252,23 +253,33 @@ def test_angular_features_need_two_neighbours(name, n):
 def random_inputs(seed, neighbors=12, dtype=float):
     """Radial functions, vectors and weights of the neighbours of two atoms."""
     rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(2, neighbors, 3))
+    vectors = rng.normal(size=(2, 3, neighbors))
     # A neighbour belongs to one channel.
-    channels = (
-        rng.uniform(0.1, 1.0, size=(2, neighbors, 1))
-        * np.eye(2)[rng.choice(2, size=(2, neighbors))]
+    channels = rng.uniform(0.1, 1.0, size=(2, 1, neighbors)) * np.moveaxis(
+        np.eye(2)[rng.choice(2, size=(2, neighbors))], -1, 1
     )
-    radial = rng.uniform(0.0, 1.0, size=(2, neighbors, 2))
+    radial = rng.uniform(0.0, 1.0, size=(2, 2, neighbors))
     return tuple(jnp.asarray(one, dtype) for one in (radial, vectors, channels))
 
 
 def by_moments(radial, vectors, channels, angles):
-    units = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+    units = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
     return moment_sums(radial, units, channels, angles=angles)
 
 
 def by_pairs(radial, vectors, channels, angles):
-    return pair_sums(radial, vectors, channels, angles=CosinePowers(angles))
+    """The same sums over a square of neighbours, of which the upper triangle counts."""
+    units = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = jnp.einsum("axj,axk->ajk", units, units)
+    powers = jnp.stack([2 * (0.5 * (1 + sign * cosines)) ** round(zeta) for sign, zeta in angles])
+    powers = jnp.triu(powers, 1)
+    pairs = [(0, 0), (0, 1), (1, 1)]
+    sums = [
+        jnp.einsum("aj,ak,asj,ask,zajk->asz", channels[:, a], channels[:, b], radial, radial, both)
+        for a, b in pairs
+        for both in [powers if a == b else powers + powers.swapaxes(-1, -2)]
+    ]
+    return jnp.stack(sums, axis=1)
 
 
 def test_moments_equal_pairs_in_value_gradient_and_curvature():
@@ -345,7 +356,7 @@ def test_moments_keep_their_promise_in_single_precision():
         double = tuple(jnp.asarray(one, float) for one in single)
         found = moments(*single)
         assert found.dtype == jnp.float32
-        sums = jnp.sum(double[2][:, :, :, None] * double[0][:, :, None, :], axis=1)
+        sums = jnp.einsum("acn,asn->acs", double[2], double[0])
         bound = 5e-7 * sums[:, [0, 0, 1]] * sums[:, [0, 1, 1]]  # pairs A-A, A-B, B-B of channels
         ratio = jnp.abs(found - pairs(*double)).max(axis=-1) / bound
         assert ratio.max() < 1
@@ -353,17 +364,17 @@ def test_moments_keep_their_promise_in_single_precision():
 
 def test_harmonics_obey_the_addition_theorem():
     rng = np.random.default_rng(5)
-    u, v = rng.normal(size=(2, 50, 3))
-    u[0], v[0] = [0, 0, 1], [0, 0, -1]  # the poles
-    u[1], v[1] = [1, 0, 0], [0, 1, 0]
-    u, v = (one / np.linalg.norm(one, axis=-1, keepdims=True) for one in (u, v))
+    u, v = rng.normal(size=(2, 3, 50))
+    u[:, 0], v[:, 0] = [0, 0, 1], [0, 0, -1]  # the poles
+    u[:, 1], v[:, 1] = [1, 0, 0], [0, 1, 0]
+    u, v = (one / np.linalg.norm(one, axis=0) for one in (u, v))
     degree = 16
     both = jnp.asarray(np.stack([u, v]))
     at = without_optimisation(functools.partial(harmonics, degree=degree))
     products = np.asarray(at(both)).prod(axis=0)
     for order in range(degree + 1):
-        expected = scipy.special.eval_legendre(order, np.sum(u * v, axis=-1))
-        found = products[:, order**2 : (order + 1) ** 2].sum(axis=-1)
+        expected = scipy.special.eval_legendre(order, np.sum(u * v, axis=0))
+        found = products[order**2 : (order + 1) ** 2].sum(axis=0)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
 
@@ -435,6 +446,60 @@ def test_forces_and_stress_are_central_differences(kind):
         )
         expected = jnp.sum(forces * move) + jnp.sum(stress * strain)
         np.testing.assert_allclose((up - down) / (2 * step), expected, rtol=1e-7)
+
+
+def packed(found_pairs, n_slots):
+    """Pairs of slots (j, k), j < k, of each atom, in any order."""
+    found = {}
+    bits = n_slots.bit_length()
+    blocks = zip(
+        *(np.asarray(one) for one in (found_pairs.slots, found_pairs.atom, found_pairs.filled)),
+        strict=True,
+    )
+    for number, block in enumerate(blocks):
+        for slots, atom, filled in zip(*block, strict=True):
+            assert filled == 0 or number < found_pairs.n_blocks
+            both = [divmod(code, 1 << bits) for code in slots[:filled].tolist()]
+            found.setdefault(int(atom), []).extend(tuple(sorted(pair)) for pair in both)
+    return found
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+@pytest.mark.parametrize(("n_slots", "countable"), [(2, 1 << 24), (3, 1), (24, 1 << 24), (61, 1)])
+def test_pairs_are_packed_each_once_and_none_is_lost(narrow, n_slots, countable, monkeypatch):
+    monkeypatch.setattr(pairs, "COUNTABLE", countable)
+    rng = np.random.default_rng(n_slots)
+    vectors = rng.uniform(-3, 3, size=(5, n_slots, 3))
+    vectors[3] = [FAR, 0, 0]  # an atom without neighbours
+    vectors[4] = rng.uniform(-1, 1, size=(n_slots, 3))  # and one with all of them, all near
+    found = packed(pairs.near_pairs(jnp.asarray(vectors), CUTOFF, narrow=narrow), n_slots)
+    for atom, around in enumerate(vectors):
+        distances = np.linalg.norm(around[:, None] - around[None, :], axis=-1)
+        inside = np.linalg.norm(around, axis=-1) < CUTOFF
+        near = inside[:, None] & inside[None, :] & ((distances < CUTOFF) | (not narrow))
+        expected = list(zip(*(axis.tolist() for axis in np.triu(near, 1).nonzero()), strict=True))
+        assert sorted(found.get(atom, [])) == expected
+
+
+def test_chunks_change_neither_features_nor_their_derivatives(monkeypatch):
+    system = SYSTEMS["cluster"]
+    neighbors = neighbor_list(system, CUTOFF + 0.1)
+    descriptor = descriptor_of("radial", "wide, weighted", "narrow")
+
+    @without_optimisation
+    def everything(move):
+        def energy(t):
+            moved = lrpot.System(system.positions + t * move, system.numbers)
+            return energy_of(descriptor, moved, neighbors, jnp.zeros((3, 3)))
+
+        return energy(0.0), jax.grad(energy)(0.0), jax.grad(jax.grad(energy))(0.0)
+
+    move = jnp.asarray(np.random.default_rng(3).normal(size=(system.n_atoms, 3)))
+    whole = everything(move)
+    # Three atoms at a time: the last chunk of the seven is filled up.
+    monkeypatch.setattr(chunks, "at_once", lambda: 3 * neighbors.index.shape[1])
+    jax.clear_caches()
+    np.testing.assert_allclose(everything(move), whole, rtol=1e-12)
 
 
 def sample(seed=0):

@@ -11,7 +11,7 @@ import pytest
 
 import lrpot
 from lrpot.charges import Charges
-from lrpot.electrostatics import DirectSum, Screening
+from lrpot.electrostatics import CoulombSum, Screening
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
 from lrpot.neighbors import neighbor_list
@@ -47,10 +47,8 @@ def electrostatic_energies(
     charges, widths, positions, cell=None, *, screening=(INNER, OUTER), self_energy=False
 ):
     system = lrpot.System(positions, [1] * len(charges), cell=cell)
-    coulomb = DirectSum(4.5, 1e-12)
-    neighbors = neighbor_list(
-        system, 4.5, wave_cutoff=None if cell is None else coulomb.wave_cutoff
-    )
+    coulomb = CoulombSum(4.5, 1e-12)
+    neighbors = neighbor_list(system, 4.5, reciprocal=coulomb.reciprocal(system))
     term = Coulomb(None if screening is None else Screening(*screening), self_energy)
     return energies_of(
         term,

@@ -12,7 +12,7 @@ import scipy.special
 
 import lrpot
 from lrpot.electrostatics import (
-    DirectSum,
+    CoulombSum,
     coulomb_kernel,
     ewald_parameters,
     gaussian_kernel,
@@ -38,19 +38,15 @@ def system_of(positions, cell=None, total_charge=0.0):
 
 def lists(system, coulomb, *, slots=None, waves=None):
     """Neighbours of a system, rounded up in size so that few shapes are compiled."""
-    periodic = system.cell is not None
     found = neighbor_list(
-        system,
-        coulomb.cutoff,
-        capacity=slots,
-        wave_cutoff=coulomb.wave_cutoff if periodic else None,
+        system, coulomb.cutoff, capacity=slots, reciprocal=coulomb.reciprocal(system)
     )
     assert not found.overflow
-    if waves is None or not periodic:
+    if waves is None or found.reciprocal is None:
         return found
-    assert len(found.waves) <= waves
-    padded = jnp.pad(found.waves, ((0, waves - len(found.waves)), (0, 0)))
-    return lrpot.Neighbors(found.index, found.shifts, padded, found.overflow)
+    assert found.n_waves <= waves
+    padded = jnp.pad(found.reciprocal.waves, ((0, waves - found.n_waves), (0, 0)))
+    return lrpot.Neighbors(found.index, found.shifts, lrpot.Reciprocal(padded), found.overflow)
 
 
 def energy_at(coulomb, charges, widths, positions, cell, neighbors):
@@ -83,7 +79,8 @@ def energy_and_forces(coulomb, charges, widths, system, **sizes):
 def _matrix_and_columns(coulomb, widths, system, neighbors):
     environment = environment_from_shifts(system, neighbors)
     columns = jax.vmap(lambda unit: coulomb(unit, widths, system, environment))
-    return coulomb.matrix(widths, system, environment), columns(jnp.eye(system.n_atoms)).T
+    matrix = coulomb.operator(widths, system, environment).matrix()
+    return matrix, columns(jnp.eye(system.n_atoms)).T
 
 
 def matrix_and_columns(coulomb, widths, system, **sizes):
@@ -129,7 +126,7 @@ def crystal(name, edge):
 @pytest.mark.parametrize("name", CRYSTALS)
 def test_point_charges_on_a_lattice_have_its_madelung_constant(name):
     system, charges, nearest, constant = crystal(name, 5.64)
-    energy, forces = energy_and_forces(DirectSum(6.0, TIGHT), charges, None, system)
+    energy, forces = energy_and_forces(CoulombSum(6.0, TIGHT), charges, None, system)
     pairs = len(charges) / 2
     assert -energy * nearest / (KE * pairs) == pytest.approx(constant, rel=1e-10)
     np.testing.assert_allclose(forces, 0.0, rtol=0, atol=1e-9)
@@ -145,7 +142,7 @@ def test_point_charges_on_a_lattice_have_its_madelung_constant(name):
 def test_gaussian_sodium_chloride_has_the_golden_numbers(width, constant, tolerance):
     system, charges, nearest, _ = crystal("rock salt", 5.64)
     widths = np.full(8, width)
-    energy, _ = energy_and_forces(DirectSum(6.0, TIGHT), charges, widths, system)
+    energy, _ = energy_and_forces(CoulombSum(6.0, TIGHT), charges, widths, system)
     per_pair = (energy - 0.5 * KE * np.sum(charges**2) / (math.sqrt(math.pi) * width)) / 4
     assert -per_pair * nearest / KE == pytest.approx(constant, abs=tolerance)
     if width == 0.05:
@@ -157,13 +154,28 @@ def test_one_gaussian_in_a_cube_has_the_closed_form_of_a_charged_cell(edge, widt
     # Wigner lattice of point charges in its background: ½ · 2.8372974794806 / L (Brush, Sahlin &
     # Teller 1966); a Gaussian adds its self-interaction and its spread in the background.
     system = system_of([[0.3, 0.1, -0.2]], edge * np.eye(3))
-    energy, forces = energy_and_forces(DirectSum(5.0, TIGHT), [1.0], [width], system)
+    energy, forces = energy_and_forces(CoulombSum(5.0, TIGHT), [1.0], [width], system)
     expected = 1 / (2 * math.sqrt(math.pi) * width)
     expected += -0.5 * 2.8372974794806 / edge + 2 * math.pi * width**2 / edge**3
     # Gaussians of neighbouring cells overlap where erfc(L/2σ) is not small.
     overlap = 3 * math.erfc(edge / (2 * width)) / edge
     assert float(energy) / KE == pytest.approx(expected, abs=1e-11 + 2 * overlap)
     np.testing.assert_allclose(forces, 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("half_edges", "constant"),
+    # Energy of a Wigner lattice per charge, in units of kₑ/r_s (Brush, Sahlin & Teller 1966).
+    [((np.ones((3, 3)) - 2 * np.eye(3)), 0.895929255682), ((1 - np.eye(3)), 0.895873615195)],
+    ids=["body-centred", "face-centred"],
+)
+def test_wigner_lattices_have_their_energies_in_primitive_cells(half_edges, constant):
+    """One point charge in an oblique cell and its background."""
+    cell = 2.1 * half_edges
+    radius = (3 * np.linalg.det(cell) / (4 * math.pi)) ** (1 / 3)
+    system = system_of([[0.2, 0.1, -0.3]], cell)
+    energy, _ = energy_and_forces(CoulombSum(5.0, TIGHT), [1.0], None, system)
+    assert float(energy) == pytest.approx(-constant * KE / radius, rel=1e-10)
 
 
 # Against plain sums and against itself ---------------------------------------------------------
@@ -201,7 +213,7 @@ def plain_matrix(system, widths):
 def test_matrix_equals_the_plain_sum_over_waves(kind):
     system, _, _ = random_system(3)
     expected = plain_matrix(system, WIDTHS[kind])
-    found, _ = matrix_and_columns(DirectSum(6.0, 1e-13), WIDTHS[kind], system)
+    found, _ = matrix_and_columns(CoulombSum(6.0, 1e-13), WIDTHS[kind], system)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
 
 
@@ -211,10 +223,10 @@ def test_result_does_not_depend_on_the_splitting(kind, total_charge):
     system, charges, _ = random_system(4)
     charges = charges + total_charge / len(charges)
     reference, reference_forces = energy_and_forces(
-        DirectSum(9.0, 1e-13), charges, WIDTHS[kind], system
+        CoulombSum(9.0, 1e-13), charges, WIDTHS[kind], system
     )
     for cutoff in (4.0, 6.0):
-        energy, forces = energy_and_forces(DirectSum(cutoff, 1e-13), charges, WIDTHS[kind], system)
+        energy, forces = energy_and_forces(CoulombSum(cutoff, 1e-13), charges, WIDTHS[kind], system)
         assert float(energy) == pytest.approx(float(reference), rel=1e-11)
         scale = float(jnp.abs(reference_forces).max())
         np.testing.assert_allclose(forces, reference_forces, rtol=0, atol=1e-10 * scale)
@@ -229,10 +241,10 @@ def test_eight_cells_have_eight_times_the_energy(kind):
         np.concatenate([np.asarray(system.positions) + shift for shift in shifts]), 2 * TRICLINIC
     )
     widths = WIDTHS[kind]
-    one, forces = energy_and_forces(DirectSum(5.0, 1e-12), charges, widths, system)
+    one, forces = energy_and_forces(CoulombSum(5.0, 1e-12), charges, widths, system)
     all_widths = None if widths is None else np.tile(widths, 8)
     total, all_forces = energy_and_forces(
-        DirectSum(5.0, 1e-12), np.tile(charges, 8), all_widths, eight
+        CoulombSum(5.0, 1e-12), np.tile(charges, 8), all_widths, eight
     )
     assert float(total) == pytest.approx(8 * float(one), rel=1e-11)
     np.testing.assert_allclose(all_forces, np.tile(forces, (8, 1)), rtol=0, atol=1e-9)
@@ -241,7 +253,7 @@ def test_eight_cells_have_eight_times_the_energy(kind):
 @pytest.mark.parametrize("kind", ["point", "mixed"])
 def test_energy_does_not_change_when_all_atoms_move_together_or_into_another_cell(kind):
     system, charges, rng = random_system(6)
-    coulomb, sizes = DirectSum(5.0, 1e-12), dict(slots=120, waves=4000)
+    coulomb, sizes = CoulombSum(5.0, 1e-12), dict(slots=120, waves=4000)
     before, _ = energy_and_forces(coulomb, charges, WIDTHS[kind], system, **sizes)
     jumps = rng.integers(-2, 3, size=(6, 3)) @ TRICLINIC
     for move in (np.array([[0.7, -1.9, 3.1]]), jumps):
@@ -258,7 +270,7 @@ def test_matrix_is_symmetric_and_its_columns_are_potentials_of_single_charges(ki
     system, _, _ = random_system(7)
     if boundary == "open":
         system = system_of(system.positions)
-    matrix, columns = matrix_and_columns(DirectSum(6.0, 1e-8), WIDTHS[kind], system)
+    matrix, columns = matrix_and_columns(CoulombSum(6.0, 1e-8), WIDTHS[kind], system)
     np.testing.assert_allclose(matrix, columns, rtol=0, atol=1e-12)
     np.testing.assert_allclose(matrix, matrix.T, rtol=0, atol=1e-12)
 
@@ -275,7 +287,7 @@ def test_energy_of_gaussian_charges_is_never_negative(kind, boundary):
         positions[3] = positions[2] - 0.3 * step / np.linalg.norm(step)
         system = system_of(positions, None if boundary == "open" else TRICLINIC)
         matrix, _ = matrix_and_columns(
-            DirectSum(6.0, 1e-10), WIDTHS[kind], system, slots=120, waves=2000
+            CoulombSum(6.0, 1e-10), WIDTHS[kind], system, slots=120, waves=2000
         )
         # In a crystal a uniform density has no energy: zero is reached by very wide charges.
         lowest = np.linalg.eigvalsh(matrix).min()
@@ -284,12 +296,12 @@ def test_energy_of_gaussian_charges_is_never_negative(kind, boundary):
 
 def test_wide_gaussians_need_no_real_space_sum():
     system, charges, _ = random_system(8)
-    coulomb = DirectSum(6.0, 1e-12)
+    coulomb = CoulombSum(6.0, 1e-12)
     alpha, _ = ewald_parameters(1e-12, 6.0)
     widths = np.linspace(1.6, 2.4, 6) / (2 * alpha)
     full = lists(system, coulomb)
     empty = lrpot.Neighbors(
-        jnp.full_like(full.index[:, :1], 6), full.shifts[:, :1], full.waves, full.overflow
+        jnp.full_like(full.index[:, :1], 6), full.shifts[:, :1], full.reciprocal, full.overflow
     )
     with_pairs, without = (
         _energy_and_forces(
@@ -311,7 +323,7 @@ def test_narrow_gaussians_are_point_charges(boundary):
     charges = charges + 0.2
     cell = None if boundary == "open" else TRICLINIC
     system = system_of(system.positions, cell)
-    coulomb, width = DirectSum(5.0, 1e-13), 0.05
+    coulomb, width = CoulombSum(5.0, 1e-13), 0.05
     points, point_forces = energy_and_forces(coulomb, charges, None, system)
     found, forces = energy_and_forces(coulomb, charges, np.full(6, width), system)
     extra = np.sum(charges**2) / (2 * math.sqrt(math.pi) * width)
@@ -387,7 +399,7 @@ def test_energy_has_the_right_first_and_second_derivatives(kind, boundary):
     """By positions, cell, charges and widths together, against central differences."""
     system, charges, rng = random_system(10, n_atoms=3)
     system = system_of(system.positions, None if boundary == "open" else TRICLINIC)
-    coulomb = DirectSum(5.0, 1e-10)
+    coulomb = CoulombSum(5.0, 1e-10)
     neighbors = lists(system, coulomb)
     widths = None if kind == "point" else jnp.array([0.31, 1.3, 2.44])
     strain = jnp.asarray(0.02 * rng.normal(size=(3, 3)))
@@ -399,7 +411,7 @@ def test_energy_has_the_right_first_and_second_derivatives(kind, boundary):
         environment = environment_from_shifts(moved, neighbors)
         # Both ways to compute it.
         phi = coulomb(charges, widths, moved, environment)
-        phi += coulomb.matrix(widths, moved, environment) @ charges
+        phi += coulomb.operator(widths, moved, environment).matrix() @ charges
         return 0.25 * charges @ phi
 
     @without_optimisation
@@ -441,7 +453,7 @@ def test_forces_are_as_accurate_as_requested(make, kind, accuracy):
         widths = None if kind == "point" else rng.choice([0.31, 0.76, 1.02, 1.66, 2.44], 16)
         exact = _converged_forces(make, kind, seed)
         _, forces = energy_and_forces(
-            DirectSum(6.0, accuracy), charges, widths, system, slots=120, waves=5000
+            CoulombSum(6.0, accuracy), charges, widths, system, slots=120, waves=5000
         )
         error = jnp.linalg.norm(forces - exact) / jnp.linalg.norm(exact)
         assert error < accuracy
@@ -452,23 +464,23 @@ def _converged_forces(make, kind, seed):
     system, charges, rng = make(seed)
     widths = None if kind == "point" else rng.choice([0.31, 0.76, 1.02, 1.66, 2.44], 16)
     # That this converges to the right sum is tested above, without an Ewald sum.
-    coulomb = DirectSum(7.0, 1e-11)
+    coulomb = CoulombSum(7.0, 1e-11)
     return energy_and_forces(coulomb, charges, widths, system, slots=120, waves=5000)[1]
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 1e-16, 0.5, math.nan])
 def test_accuracy_must_be_reachable(accuracy):
     with pytest.raises(InputError, match="relative force error between 1e-15 and 1e-1"):
-        DirectSum(6.0, accuracy)
+        CoulombSum(6.0, accuracy)
 
 
 def test_cutoff_must_be_positive():
     with pytest.raises(InputError, match=r"real-space cutoff must be positive.*-1"):
-        DirectSum(-1.0)
+        CoulombSum(-1.0)
 
 
 def test_crystal_without_waves_says_how_to_get_them():
     system, charges, _ = random_system(0)
     environment = environment_from_shifts(system, neighbor_list(system, 3.0))
-    with pytest.raises(InputError, match="wave_cutoff"):
-        DirectSum(3.0)(jnp.asarray(charges), None, system, environment)
+    with pytest.raises(InputError, match="reciprocal="):
+        CoulombSum(3.0)(jnp.asarray(charges), None, system, environment)

@@ -58,6 +58,13 @@ def crystal():
     return ase.Atoms("OHOH", positions, cell=CELL, pbc=True)
 
 
+def slab():
+    atoms = crystal()
+    atoms.pbc = (True, True, False)
+    atoms.cell[2] = 0
+    return atoms
+
+
 def water(**info):
     atoms = molecule("H2O")
     atoms.rattle(0.05, seed=1)
@@ -104,7 +111,7 @@ def test_the_stress_of_a_crystal_has_ases_order_and_sign(charged):
     np.testing.assert_allclose(slope, stress[3] * atoms.get_volume(), atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [water, crystal])
+@pytest.mark.parametrize("make", [water, crystal, slab])
 def test_forces_are_the_slope_of_the_energy(charged, make):
     atoms = make()
     atoms.calc = lrpot.Calculator(charged)
@@ -155,8 +162,9 @@ def test_atoms_of_ase_become_a_system():
     atoms.pbc = False
     assert lrpot.from_ase(atoms).cell is None
     atoms.pbc = (True, True, False)
-    with pytest.raises(lrpot.InputError, match="periodic in some directions only"):
-        lrpot.from_ase(atoms)
+    assert lrpot.from_ase(atoms).pbc == (True, True, False)
+    atoms.cell[2] = 0
+    np.testing.assert_array_equal(lrpot.from_ase(atoms).cell[:2], CELL[:2])
 
 
 def test_nothing_is_compiled_again_while_atoms_move(local, compilations):

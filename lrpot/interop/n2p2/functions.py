@@ -191,8 +191,11 @@ def _group(function: Function) -> tuple:
     """Functions of one group fit on one grid."""
     if function.kind in COMPACT:
         return (function.kind, function.shape)
-    polynomial = function.angle is None or CosinePowers((function.angle,)).polynomial
-    return (function.kind, function.cutoff, polynomial)
+    if function.kind not in NARROW:
+        polynomial = function.angle is None or CosinePowers((function.angle,)).polynomial
+        return (function.kind, function.cutoff, polynomial)
+    # One exponent in one grid: files combine few of all exponents and shells.
+    return (function.kind, function.cutoff, function.angle and function.angle[1])
 
 
 def _build_part(

@@ -9,7 +9,7 @@ import numpy as np
 
 from lrpot.charges import Equilibration, LocalCharges
 from lrpot.descriptors import ACSF, Scaling
-from lrpot.electrostatics import CoulombMap, DirectSum, Screening
+from lrpot.electrostatics import CoulombMap, CoulombSum, Screening
 from lrpot.elements import SYMBOLS
 from lrpot.errors import InputError
 from lrpot.interop.n2p2.ewald import truncated_sum
@@ -113,9 +113,11 @@ class _Reader:
                     self._widths(),
                     self._coulomb(descriptor.cutoff),
                     scale=self.energy,
+                    # A truncated sum need not be positive definite as conjugate gradients ask for.
+                    solver="dense" if self.truncate_for is not None else "auto",
                 )
             else:
-                coulomb = DirectSum(descriptor.cutoff, self.accuracy, self._constant())
+                coulomb = CoulombSum(descriptor.cutoff, self.accuracy, self._constant())
                 charge_model = LocalCharges(networks, None, coulomb, "none")
         terms = self._terms(shared, charged=charge_model is not None)
         return Potential(elements, descriptor, charge_model, terms, f"n2p2 type {self.kind}")
@@ -199,7 +201,7 @@ class _Reader:
     def _coulomb(self, reach: float) -> CoulombMap:
         constant = self._constant()
         if self.truncate_for is None:
-            return DirectSum(reach, self.accuracy, constant)
+            return CoulombSum(reach, self.accuracy, constant)
         widest = max(self._by_element("fixed_gausswidth").values())
         screening = self._screening()
         reach = reach if screening is None else max(reach, screening.outer)

@@ -76,6 +76,9 @@ def write_structures(
         structures: What to write.
         path: Where to; the file appears whole or not at all.
         length, energy: Units of the file.
+
+    Raises:
+        InputError: For a structure that is periodic in some directions only.
     """
     size, value = unit(length, LENGTHS, "length"), unit(energy, ENERGIES, "energy")
     with replacing(path) as temporary:
@@ -90,6 +93,11 @@ def _lines(structures: Sequence[Structure], length: float, energy: float) -> Ite
         charges = np.zeros(n_atoms) if structure.charges is None else structure.charges
         yield f"begin\ncomment {structure.name}\n"
         if system.cell is not None:
+            if not all(system.pbc):
+                raise InputError(
+                    f"{structure.name}: `input.data` knows crystals and molecules, and this has "
+                    f"pbc={system.pbc}. Make it one of them, or write extended XYZ."
+                )
             for vector in np.asarray(system.cell) / length:
                 yield f"lattice {_numbers(vector)}\n"
         positions = np.asarray(system.positions) / length

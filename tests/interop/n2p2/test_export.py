@@ -249,6 +249,15 @@ def test_structures_come_back(units, tmp_path):
                 np.testing.assert_allclose(a, b, rtol=1e-15, atol=1e-16)
 
 
+def test_a_slab_cannot_be_written_and_nothing_is(tmp_path):
+    slab = lrpot.System([[0, 0, 0]], [1], cell=4 * np.eye(3), pbc=(True, True, False))
+    with pytest.raises(
+        lrpot.InputError, match=r"the sheet: `input.data` knows crystals and molecules"
+    ):
+        write_structures([Structure(slab, name="the sheet")], tmp_path / "input.data")
+    assert not list(tmp_path.iterdir())
+
+
 def test_structures_are_in_the_layout_of_the_format(tmp_path):
     charges = np.array([0.5, 0.25, 0.25, -0.4, 0.4])
     structure = Structure(CATION, energy=np.asarray(2.0), charges=charges)

@@ -1,0 +1,136 @@
+"""Equilibrated charges without a matrix: projected, preconditioned conjugate gradients."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lrpot.charges.conjugate_gradients import Solution, conjugate_gradients
+from lrpot.charges.constraints import Constraints
+from lrpot.charges.preconditioner import LongWaves
+from lrpot.electrostatics import Operator
+
+ROUNDING = 32
+"""The tolerance is never below this times ε times the potentials that are to cancel, where
+rounding errors of M x decide."""
+
+
+class ChargeMatrix(eqx.Module):
+    """M = A + diag(J), as a map; rows and columns of padding atoms are 0."""
+
+    operator: Operator
+    hardness: Float[Array, " atoms"]
+    real: Float[Array, " atoms"]
+
+    def __call__(self, charges: Float[Array, " atoms"]) -> Float[Array, " atoms"]:
+        """M q, in eV/e."""
+        return self.real * (self.operator(charges) + self.hardness * charges)
+
+
+class ProjectedSolver(eqx.Module):
+    """Solves P M P x = P b, where P keeps the sums of the constraints.
+
+    Attributes:
+        matrix: M.
+        constraints: What P leaves alone.
+        preconditioner: Approximate inverse B of M.
+        weights: B Cᵀ, where a row of C sums over a group.
+        correction: (C B Cᵀ)⁻¹.
+        tolerance: Bound on max|P b - P M x|, in eV/e.
+        max_iterations: Bound on the applications of M.
+    """
+
+    matrix: ChargeMatrix
+    constraints: Constraints
+    preconditioner: LongWaves
+    weights: Float[Array, "groups atoms"]
+    correction: Float[Array, "groups groups"]
+    tolerance: float = eqx.field(static=True)
+    max_iterations: int = eqx.field(static=True)
+
+    def __call__(
+        self, right: Float[Array, " atoms"], start: Float[Array, " atoms"] | None = None
+    ) -> tuple[Float[Array, " atoms"], Solution]:
+        """The x with P M (x₀ + x) = P b, differentiable to any order, and how it was found.
+
+        Derivatives are implicit. Their right-hand sides have a scale of their own, and they are
+        solved for until the residual has fallen by the factor tolerance/(1 eV/e).
+
+        Args:
+            right: b, in eV/e.
+            start: x₀, in e; 0 when not given.
+        """
+        image = jnp.zeros_like(right) if start is None else self.matrix(start)
+        left = self.constraints.project(right - image)
+        frozen, fixed, terms = jax.lax.stop_gradient((self, left, (right, image)))
+        rounding = jnp.max(jnp.abs(terms[0]) + jnp.abs(terms[1]))
+        found = frozen._iterate(fixed, self.tolerance, rounding)
+        values = self.constraints.project(found.values)
+
+        # What is left to solve is 0 by value. As a function it is all that x depends on: for
+        # constant x' and c, x' + M⁻¹(b - M x' - c) = M⁻¹(b - c).
+        project = self.constraints.project
+        rest = jax.lax.custom_linear_solve(
+            lambda v: self._apply(project(v)) + v - project(v),
+            _derivative_alone(left - self._apply(values)),
+            lambda _, b: frozen._derivative(b),
+            symmetric=True,
+        )
+        return values + rest, found
+
+    def _apply(self, charges: Array) -> Array:
+        return self.constraints.project(self.matrix(charges))
+
+    def _derivative(self, right: Array) -> Array:
+        inside = self.constraints.project(right)
+        largest = jnp.max(jnp.abs(inside))
+        found = self._iterate(inside, self.tolerance * largest, largest)
+        return self.constraints.project(found.values) + right - inside
+
+    def _iterate(self, right: Array, tolerance: Array | float, rounding: Array) -> Solution:
+        floor = ROUNDING * jnp.finfo(right.dtype).eps * rounding
+        return conjugate_gradients(
+            self._apply,
+            right,
+            precondition=self._precondition,
+            tolerance=jnp.maximum(tolerance, floor),
+            max_iterations=self.max_iterations,
+        )
+
+    def _precondition(self, residual: Array) -> Array:
+        """The preconditioner with the constraints: what D + F Fᵀ would give with multipliers."""
+        free = self.preconditioner(residual)
+        multipliers = self.correction @ (self.weights @ residual)
+        return self.constraints.project(free - multipliers @ self.weights)
+
+
+def projected_solver(
+    matrix: ChargeMatrix,
+    constraints: Constraints,
+    preconditioner: LongWaves,
+    *,
+    tolerance: float,
+    max_iterations: int,
+) -> ProjectedSolver:
+    """Prepare a solver for several right-hand sides."""
+    weights = jax.vmap(preconditioner)(constraints.members)
+    overlap = weights @ constraints.members.T
+    empty = (constraints.members.sum(axis=1) == 0).astype(overlap.dtype)
+    correction = jnp.linalg.inv(overlap + jnp.diag(empty))
+    return ProjectedSolver(
+        matrix, constraints, preconditioner, weights, correction, tolerance, max_iterations
+    )
+
+
+@jax.custom_jvp
+def _derivative_alone(values: Array) -> Array:
+    """0, with the derivatives of the values: `values` minus a constant of the same size.
+
+    As nothing depends on the values themselves, they are not computed.
+    """
+    return jnp.zeros_like(values)
+
+
+@_derivative_alone.defjvp
+def _of_the_values(primals, tangents):
+    return _derivative_alone(*primals), tangents[0]

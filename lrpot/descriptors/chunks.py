@@ -1,0 +1,60 @@
+"""Atoms in chunks: what lies in between stays in a cache, and memory does not grow with it."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lrpot.environment import FAR, Environment
+
+ON_PROCESSORS, ON_ACCELERATORS = 1 << 10, 1 << 18
+"""Neighbours of a chunk, with empty slots: what fits the cache of a core, or keeps many busy."""
+
+
+def at_once() -> int:
+    """How many neighbours a chunk has at most."""
+    return ON_PROCESSORS if jax.default_backend() == "cpu" else ON_ACCELERATORS
+
+
+def by_chunks(
+    function: Callable[[Environment], Float[Array, "atoms features"]],
+    environment: Environment,
+    *,
+    kept: Sequence[str] = (),
+) -> Float[Array, "atoms features"]:
+    """A function of the environments of atoms, chunk by chunk.
+
+    Differentiation computes a chunk again, which takes less time than to fetch what would have
+    been kept of it.
+
+    Args:
+        function: From environments of some atoms to their features.
+        environment: Of all atoms.
+        kept: Names (`jax.ad_checkpoint.checkpoint_name`) of what is kept nevertheless.
+    """
+    n_atoms, n_slots = environment.index.shape
+    n_chunks = -(-n_atoms * n_slots // at_once())
+    if n_chunks <= 1:
+        return function(environment)
+    size = -(-n_atoms // n_chunks)
+    n_chunks = -(-n_atoms // size)
+
+    def cut(array: Array, fill: float | int) -> Array:
+        extra = ((0, n_chunks * size - n_atoms),) + ((0, 0),) * (array.ndim - 1)
+        padded = jnp.pad(array, extra, constant_values=fill)
+        return padded.reshape(n_chunks, size, *array.shape[1:])
+
+    def one_chunk(arrays: tuple[Array, ...]) -> Array:
+        vectors, index, centers, neighbors = arrays
+        return function(Environment(vectors, index, centers, neighbors, None))
+
+    arrays = (
+        cut(environment.vectors, FAR),
+        cut(environment.index, n_atoms),
+        cut(environment.centers, 0),
+        cut(environment.neighbors, 0),
+    )
+    policy = jax.checkpoint_policies.save_only_these_names(*kept)
+    again = jax.checkpoint(one_chunk, policy=policy)
+    return jax.lax.map(again, arrays).reshape(n_chunks * size, -1)[:n_atoms]
