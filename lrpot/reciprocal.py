@@ -39,6 +39,8 @@ class Reciprocal(eqx.Module):
         mesh: The mesh; `None` for a sum over waves.
         longest: The longest waves, in the same form, for the preconditioner of an iterative
             equilibration; `None` where charges are solved for directly.
+        coarse: Points of a coarse mesh for the waves that the preconditioner treats besides
+            `longest`; `None` when there are none.
         heights: Periods given to the directions without periodicity, in Å, and 0 along those with
             it; `None` in a crystal.
         thickness: The largest extent of the atoms along such a direction that they are good for.
@@ -49,6 +51,7 @@ class Reciprocal(eqx.Module):
     longest: Int[Array, "longest 3"] | None = None
     heights: Float[Array, "3"] | None = None
     thickness: Float[Array, ""] | None = None
+    coarse: tuple[int, int, int] | None = eqx.field(static=True, default=None)
 
 
 def wave_indices(cell: np.ndarray, wave_cutoff: float) -> np.ndarray:

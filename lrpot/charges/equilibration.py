@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from lrpot.charges.constraints import Constraints, constraints_of
 from lrpot.charges.iterative import ChargeMatrix, ProjectedSolver, projected_solver
 from lrpot.charges.local import element_widths
-from lrpot.charges.preconditioner import long_waves, longest_waves
+from lrpot.charges.preconditioner import long_waves, with_long_waves
 from lrpot.charges.result import Charges
 from lrpot.descriptors.scaling import element_index
 from lrpot.electrostatics import CoulombMap
@@ -89,8 +89,7 @@ class Equilibration(eqx.Module):
         found = self.coulomb.reciprocal(system, widths, growth=growth)
         if found is None or system.cell is None or not self.is_iterative(system.n_atoms):
             return found
-        longest = jnp.asarray(longest_waves(np.asarray(extended_cell(system, found))))
-        return eqx.tree_at(lambda r: r.longest, found, longest, is_leaf=lambda x: x is None)
+        return with_long_waves(found, np.asarray(extended_cell(system, found)))
 
     def __call__(
         self,

@@ -15,9 +15,12 @@ The preconditioner is the exact inverse of D + F Fᵀ,
 
     B = D⁻¹ - D⁻¹F (1 + FᵀD⁻¹F)⁻¹ FᵀD⁻¹,
 
-symmetric and positive definite whatever the atoms do. Without waves it is Jacobi's.
+symmetric and positive definite whatever the atoms do. Without waves it is Jacobi's. In a large cell
+F holds the longest waves alone, and those between them and c go through a coarse mesh, U B Uᵀ, see
+`lrpot.charges.medium_waves`: the iterations do not grow with the cell.
 """
 
+import dataclasses
 import math
 
 import equinox as eqx
@@ -26,13 +29,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lrpot.charges.medium_waves import MediumWaves, coarse_shape, medium_waves
 from lrpot.electrostatics import self_potential
 from lrpot.electrostatics.slab import extended_cell, slab_term
 from lrpot.reciprocal import Reciprocal, wave_indices
 from lrpot.system import System
 
 SHORTEST = 0.8
-"""Wave number up to which waves are treated exactly, in 1/Å."""
+"""Wave number up to which waves are treated, in 1/Å: where they begin to see single atoms."""
 
 MOST_COLUMNS = 200
 """Largest number of columns of F, those of the longest waves: preparing them costs its square."""
@@ -45,14 +49,21 @@ class LongWaves(eqx.Module):
         inverse: D⁻¹.
         columns: D⁻¹F; `None` without waves.
         factor: Cholesky factor of 1 + FᵀD⁻¹F.
+        medium: U, for the waves that are not in F.
     """
 
     inverse: Float[Array, " atoms"]
     columns: Float[Array, "atoms columns"] | None
     factor: Float[Array, "columns columns"] | None
+    medium: MediumWaves | None = None
 
     def __call__(self, residual: Float[Array, " atoms"]) -> Float[Array, " atoms"]:
         """In e, for a residual in eV/e."""
+        if self.medium is None:
+            return self._of_columns(residual)
+        return self.medium(self._of_columns(self.medium.transposed(residual)))
+
+    def _of_columns(self, residual: Array) -> Array:
         found = self.inverse * residual
         if self.columns is None or self.factor is None:
             return found
@@ -79,16 +90,22 @@ def long_waves(
     columns, last = None, jnp.zeros((), hardness.dtype)
     if reciprocal is not None and reciprocal.longest is not None:
         columns, last = _columns(widths, system, reciprocal, constant)
+        if reciprocal.coarse is not None:
+            last = jnp.full_like(last, SHORTEST)
     if widths is None:
         rest = hardness - 2 * constant / math.pi * last
     else:
         rest = hardness + constant * self_potential(widths) * jax.scipy.special.erfc(widths * last)
     inverse = 1 / jnp.where(rest > 0, rest, jnp.where(hardness > 0, hardness, 1.0))
-    if columns is None:
+    if columns is None or reciprocal is None:
         return LongWaves(inverse, None, None)
     scaled = inverse[:, None] * columns
     small = jnp.eye(columns.shape[1], dtype=columns.dtype) + columns.T @ scaled
-    return LongWaves(inverse, scaled, jnp.linalg.cholesky(small))
+    medium = None
+    if reciprocal.coarse is not None:
+        settings = dict(shortest=SHORTEST, constant=constant)
+        medium = medium_waves(inverse, widths, system, reciprocal, **settings)
+    return LongWaves(inverse, scaled, jnp.linalg.cholesky(small), medium)
 
 
 def _columns(
@@ -116,12 +133,16 @@ def _columns(
     return jnp.concatenate(columns, axis=1), last
 
 
-def longest_waves(cell: np.ndarray) -> np.ndarray:
-    """Integer coordinates of the waves that the preconditioner treats exactly, one of each ±k."""
+def with_long_waves(reciprocal: Reciprocal, cell: np.ndarray) -> Reciprocal:
+    """What the preconditioner needs of a cell, besides what the sum needs; plain numpy."""
     expected = abs(np.linalg.det(cell)) * SHORTEST**3 / (6 * math.pi**2)
     shortest = SHORTEST * min(1.0, (MOST_COLUMNS / expected) ** (1 / 3))
     # A few more than are kept: the count above holds on average over all shapes of a cell.
     waves = wave_indices(cell, 1.2 * shortest)
     lengths = np.linalg.norm(2 * np.pi * waves @ np.linalg.inv(cell).T, axis=1)
     kept = np.argsort(lengths, kind="stable")[: MOST_COLUMNS // 2]
-    return waves[kept[lengths[kept] <= SHORTEST]]
+    longest = jnp.asarray(waves[kept[lengths[kept] <= SHORTEST]])
+    coarse = None
+    if expected > MOST_COLUMNS and reciprocal.mesh is not None:
+        coarse = coarse_shape(cell, SHORTEST)
+    return dataclasses.replace(reciprocal, longest=longest, coarse=coarse)

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from scipy.fft import next_fast_len
 
+from lrpot.electrostatics.splines import fast_size
 from lrpot.errors import InputError
 
 SPACINGS = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8)
@@ -106,7 +106,7 @@ def mesh_shape(
     def of_order(order: int) -> tuple[float, int, float, tuple[int, int, int]]:
         spacing = mesh_spacing(accuracy / math.sqrt(2), order) / alpha
         x, y, z = (max(math.ceil(edge / spacing), order) for edge in np.linalg.norm(cell, axis=1))
-        shape = _fast(x), _fast(y), _fast(z)
+        shape = fast_size(x), fast_size(y), fast_size(z)
         points = math.prod(shape)
         cost = _COSTS["point"] * n_atoms * order**3
         return (
@@ -118,11 +118,6 @@ def mesh_shape(
 
     cost, order, spacing, shape = min(of_order(order) for order in MESH_ERRORS)
     return shape, order, spacing, cost
-
-
-def _fast(size: int) -> int:
-    """The next number of points with a fast transform."""
-    return int(next_fast_len(size, real=True))  # pyright: ignore[reportArgumentType]
 
 
 def pair_cost(n_atoms: int, density: float, cutoff: float) -> float:

@@ -15,25 +15,27 @@ dressed charge needs, and wide Gaussians do not lengthen the real-space part. Ch
 narrower than the dressing share one channel when there are no wide ones.
 """
 
-import functools
 import math
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from lrpot.electrostatics.ewald import RealSpace, real_space
 from lrpot.electrostatics.slab import extended_cell, slab_term
+from lrpot.electrostatics.splines import (
+    Splines,
+    half_spectrum_sum,
+    spline_factor,
+    splines,
+    squared_wave_numbers,
+)
 from lrpot.environment import Environment
 from lrpot.errors import InputError
 from lrpot.reciprocal import Mesh
 from lrpot.system import System
 from lrpot.units import KE
-
-_ALIASES = 4
-"""Images of each wave that count in the influence function, to either side."""
 
 ROOM = 1.1
 """A cell may grow by this factor before its mesh is too coarse: errors have doubled by then."""
@@ -43,37 +45,28 @@ class MeshOperator(eqx.Module):
     """The sum with everything done that does not depend on the charges."""
 
     real: RealSpace
-    weights: Float[Array, "3 atoms order"]
-    corner: Int[Array, "atoms 4"]
+    splines: Splines
     influence: Float[Array, "channels channels x y z"]
-    shape: tuple[int, int, int] = eqx.field(static=True)
     constant: float = eqx.field(static=True, default=KE)
 
     def __call__(self, charges: Float[Array, " atoms"]) -> Float[Array, " atoms"]:
         """Potential at the atoms, in eV/e."""
-        transformed = self._transform(charges)
+        transformed = self.splines.transform(charges)
         if len(self.influence) == 1:
             smooth = self.influence[0] * transformed
         else:
             smooth = jnp.einsum("abxyz,bxyz->axyz", self.influence, transformed)
-        grid = jnp.fft.irfftn(smooth, s=self.shape, axes=(1, 2, 3), norm="forward")
-        return self.constant * (self._gather(grid) + self.real(charges))
+        grid = jnp.fft.irfftn(smooth, s=self.splines.shape, axes=(1, 2, 3), norm="forward")
+        return self.constant * (self.splines.gather(grid) + self.real(charges))
 
     def energy(self, charges: Float[Array, " atoms"]) -> Float[Array, ""]:
         """½ qᵀφ, in eV; its gradients cost half of those of the potential."""
-        transformed = self._transform(charges)
-        # Of each pair ±k, half of the spectrum holds one, but for the first and the middle plane.
-        last = self.shape[2]
-        twice = np.full(last // 2 + 1, 2.0)
-        twice[0] = 1.0
-        if last % 2 == 0:
-            twice[-1] = 1.0
+        transformed = self.splines.transform(charges)
         channels = range(len(self.influence))
         smooth = sum(
-            jnp.sum(
-                jnp.asarray(twice, charges.dtype)[None, None, :]
-                * self.influence[a, b]
-                * (transformed[a] * jnp.conj(transformed[b])).real
+            half_spectrum_sum(
+                self.influence[a, b] * (transformed[a] * jnp.conj(transformed[b])).real,
+                self.splines.shape,
             )
             for a in channels
             for b in channels
@@ -82,48 +75,7 @@ class MeshOperator(eqx.Module):
 
     def matrix(self) -> Float[Array, "atoms atoms"]:
         """The same map as a matrix, in eV/e², column by column."""
-        return lax.map(self, jnp.eye(len(self.corner), dtype=self.weights.dtype), batch_size=8).T
-
-    def _transform(self, charges: Array) -> Array:
-        """Spectrum of the charges in each channel."""
-        x, y, z = self.weights
-        order = x.shape[1]
-        # As products of matrices, whose derivatives are products of matrices too.
-        plane = jnp.einsum("ny,nz->nyz", y, z).reshape(-1, order * order)
-        spread = jnp.einsum("nx,na->nxa", charges[:, None] * x, plane)
-        spread = spread.reshape(-1, 1, order, order, order)
-        grid = jnp.zeros(
-            (len(self.influence), *(size + order - 1 for size in self.shape)), charges.dtype
-        )
-        grid = lax.scatter_add(
-            grid,
-            self.corner,
-            spread,
-            lax.ScatterDimensionNumbers((1, 2, 3, 4), (), (0, 1, 2, 3)),
-            mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-        )
-        for axis, size in enumerate(self.shape, start=1):
-            inside, beyond = jnp.split(grid, [size], axis=axis)
-            head, tail = jnp.split(inside, [order - 1], axis=axis)
-            grid = jnp.concatenate([head + beyond, tail], axis=axis)
-        return jnp.fft.rfftn(grid, axes=(1, 2, 3))
-
-    def _gather(self, grid: Array) -> Array:
-        """Values of a grid by channel at the atoms."""
-        x, y, z = self.weights
-        order = x.shape[1]
-        for axis in (1, 2, 3):
-            first = lax.slice_in_dim(grid, 0, order - 1, axis=axis)
-            grid = jnp.concatenate([grid, first], axis=axis)
-        windows = lax.gather(
-            grid,
-            self.corner,
-            lax.GatherDimensionNumbers((1, 2, 3, 4), (), (0, 1, 2, 3)),
-            (1, order, order, order),
-            mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-        )
-        lines = jnp.einsum("nxyz,nz->nxy", windows[:, 0], z)
-        return jnp.einsum("nx,nx->n", jnp.einsum("nxy,ny->nx", lines, y), x)
+        return lax.map(self, jnp.eye(len(self.real.own), dtype=self.real.own.dtype), batch_size=8).T
 
 
 def mesh_operator(
@@ -162,51 +114,20 @@ def mesh_operator(
     dressed = shared if bare is None else jnp.maximum(bare, narrowest)
     narrow = jnp.asarray(mesh.narrow, dtype=shared.dtype)[mesh.channel]
 
-    corner, weights = _splines(system.positions @ jnp.linalg.inv(cell), mesh.shape, mesh.order)
     volume = jnp.linalg.det(cell)
     slab = slab_term(widths, system, reciprocal)
     return MeshOperator(
         real=real_space(bare, dressed, narrow, volume, environment, cutoff=cutoff, slab=slab),
-        weights=weights,
-        corner=jnp.concatenate([mesh.channel[:, None], corner], axis=1),
+        splines=splines(
+            system.positions @ jnp.linalg.inv(cell),
+            mesh.channel,
+            n_channels=len(mesh.narrow),
+            shape=mesh.shape,
+            order=mesh.order,
+        ),
         influence=_influence(bare, dressed, cell, volume, system.real, mesh),
-        shape=mesh.shape,
         constant=constant,
     )
-
-
-def _splines(fractional: Array, shape: tuple[int, int, int], order: int) -> tuple[Array, Array]:
-    """First of the points around each atom, along each axis, and its share in all of them."""
-    sizes = jnp.asarray(shape, fractional.dtype)[None, :]
-    within = fractional * sizes
-    floor = jnp.floor(lax.stop_gradient(within))
-    beyond = within - floor
-    # Wrapped as numbers with a fraction, which in float32 may round to the size itself.
-    corner = jnp.mod(floor, sizes).astype(jnp.int32) % jnp.asarray(shape, jnp.int32)[None, :]
-    return corner, cardinal_splines(beyond, order).swapaxes(0, 1)
-
-
-def cardinal_splines(beyond: Float[Array, "*shape"], order: int) -> Float[Array, "*shape order"]:
-    """Values M_p(x + p - 1), …, M_p(x) of the cardinal B-spline of order p at 0 ≤ x < 1.
-
-    They are the shares of p consecutive points in a charge at distance x beyond the first one,
-    which the points' offset makes p/2 - 1 too far: a shift common to all atoms, without effect
-    where charges are spread and potentials gathered alike.
-    """
-    values = [1 - beyond, beyond]
-    for degree in range(3, order + 1):
-        before = [*values, jnp.zeros_like(beyond)]
-        previous = [jnp.zeros_like(beyond), *values]
-        # values[j] is M at beyond + (degree - 1 - j).
-        values = [
-            (
-                (beyond + (degree - 1 - j)) * previous[j]
-                + (degree - (beyond + (degree - 1 - j))) * before[j]
-            )
-            / (degree - 1)
-            for j in range(degree)
-        ]
-    return jnp.stack(values, axis=-1)
 
 
 def _influence(
@@ -218,21 +139,10 @@ def _influence(
     mesh: Mesh,
 ) -> Array:
     """G by pair of channels on the half spectrum of the mesh."""
-    inverse = jnp.linalg.inv(cell)
-    numbers = [np.fft.fftfreq(size, 1 / size) for size in mesh.shape[:2]]
-    numbers.append(np.fft.rfftfreq(mesh.shape[2], 1 / mesh.shape[2]))
-    k = [
-        2 * math.pi * jnp.asarray(n, cell.dtype)[:, None] * inverse[:, axis][None, :]
-        for axis, n in enumerate(numbers)
-    ]
-    k_squared = jnp.sum(
-        (k[0][:, None, None, :] + k[1][None, :, None, :] + k[2][None, None, :, :]) ** 2, axis=-1
-    )
+    k_squared = squared_wave_numbers(cell, mesh.shape)
     filled = k_squared > 0
     k_squared = jnp.where(filled, k_squared, 1.0)
-    x, y, z = (_spline_factor(size, mesh.order) for size in mesh.shape)
-    factor = x[:, None, None] * y[None, :, None] * z[None, None, : len(numbers[2])]
-    kernel = jnp.asarray(factor, cell.dtype) * jnp.where(
+    kernel = jnp.asarray(spline_factor(mesh.shape, mesh.order), cell.dtype) * jnp.where(
         filled, 4 * math.pi / volume / k_squared, 0.0
     )
 
@@ -255,12 +165,3 @@ def _influence(
     found = jnp.stack([jnp.stack([pair(a, b) for b in channels]) for a in channels])
     spacings = jnp.linalg.norm(lax.stop_gradient(cell), axis=1) / jnp.asarray(mesh.shape)
     return jnp.where(jnp.max(spacings) <= ROOM * mesh.spacing, found, jnp.nan)
-
-
-@functools.lru_cache(maxsize=64)
-def _spline_factor(size: int, order: int) -> np.ndarray:
-    """U²/(Σ U²)² of one axis for every wave number, in the order of a discrete transform."""
-    wave = np.fft.fftfreq(size)
-    images = wave[:, None] + np.arange(-_ALIASES, _ALIASES + 1)[None, :]
-    squares = np.sinc(images) ** (2 * order)
-    return squares[:, _ALIASES] / squares.sum(axis=1) ** 2

@@ -217,9 +217,8 @@ def test_conjugate_gradients_solve_a_system_of_numpy_and_correct_rounding_errors
     assert true < 2e-5
 
 
-@pytest.mark.parametrize("lengths", [(20, 20, 20), (13, 13, 60)], ids=["cube", "rod"])
-def test_iterations_hardly_depend_on_size_and_shape_of_the_cell(lengths):
-    """0.1 atoms/Å³, J = 1.8 eV/e², 1.4e-5 eV/e, from nothing: at most 25 are asked for."""
+def scattered(lengths, vacuum=0.0):
+    """A disturbed grid of 0.1 atoms/Å³, electronegativities, and empty space along z."""
     rng = np.random.default_rng(0)
     shape = np.round(np.array(lengths) * 0.1 ** (1 / 3)).astype(int)
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
@@ -227,21 +226,65 @@ def test_iterations_hardly_depend_on_size_and_shape_of_the_cell(lengths):
     numbers = rng.choice(ELEMENTS, len(grid), p=(0.5, 0.25, 0.25))
     chi = np.array([0.0, -2.0, 3.0])[np.searchsorted(ELEMENTS, numbers)]
     chi += 0.5 * rng.normal(size=len(grid))
-    system = system_of(np.diag(np.array(lengths, dtype=float)), 0.0, positions, numbers)
-    settings = dict(hardness=(1.8, 1.8, 1.8), coulomb=CoulombSum(7.0, 1e-2), tolerance=1.4e-5)
-    equilibration = model(**settings)
-    neighbors = lists(equilibration, system)
-    assert neighbors.n_longest > 0
+    cell = np.diag(lengths + np.array([0.0, 0.0, vacuum]))
+    return system_of(cell, 0.0, positions, numbers), chi
+
+
+def of_scattered(system, chi, hardness=1.8):
+    """A model, its lists, and a compiled solution."""
+    coulomb = CoulombSum(7.0, 1e-2)
+    equilibration = model(hardness=(hardness,) * 3, coulomb=coulomb, tolerance=1.4e-5)
     compiled = jax.jit(
         lambda neighbors: equilibration(
             jnp.asarray(chi)[:, None], system, environment_from_shifts(system, neighbors)
         )
     )
+    return equilibration, lists(equilibration, system), compiled
+
+
+@pytest.mark.parametrize("lengths", [(20, 20, 20), (13, 13, 60)], ids=["cube", "rod"])
+def test_iterations_hardly_depend_on_size_and_shape_of_the_cell(lengths):
+    """To 1.4e-5 eV/e, from nothing: at most 25 are asked for."""
+    _, neighbors, compiled = of_scattered(*scattered(lengths))
+    assert neighbors.n_longest > 0
     found = compiled(neighbors)
     assert found.converged
     assert int(found.iterations) <= 25
     without = eqx.tree_at(lambda n: n.reciprocal.longest, neighbors, None)
     assert int(compiled(without).iterations) > 1.5 * int(found.iterations)
+
+
+@pytest.mark.parametrize("vacuum", [0.0, 30.0], ids=["full", "half empty"])
+def test_a_coarse_mesh_does_what_more_columns_would_do(vacuum, monkeypatch):
+    system, chi = scattered((20, 20, 20), vacuum)
+    iterations = {}
+    for columns in (10_000, 40):
+        monkeypatch.setattr("lrpot.charges.preconditioner.MOST_COLUMNS", columns)
+        _, neighbors, compiled = of_scattered(system, chi, hardness=0.2)
+        reciprocal = neighbors.reciprocal
+        assert (reciprocal.coarse is None) == (columns > 40)
+        iterations[columns] = int(compiled(neighbors).iterations)
+        if columns == 40:
+            alone = dataclasses.replace(reciprocal, coarse=None)
+            alone = dataclasses.replace(neighbors, reciprocal=alone)
+            iterations["without"] = int(compiled(alone).iterations)
+    many, with_mesh, few = iterations[10_000], iterations[40], iterations["without"]
+    # Next to empty space the mesh is an approximation.
+    assert with_mesh <= many + (1 if vacuum == 0 else 5)
+    assert few >= with_mesh + 6
+
+
+def test_the_preconditioner_is_symmetric_and_positive_definite_in_a_half_empty_cell(monkeypatch):
+    monkeypatch.setattr("lrpot.charges.preconditioner.MOST_COLUMNS", 20)
+    system, chi = scattered((13, 13, 26), 40.0)
+    equilibration, neighbors, _ = of_scattered(system, chi)
+    assert neighbors.reciprocal.coarse is not None
+    problem = equilibration.problem(
+        jnp.asarray(chi)[:, None], system, environment_from_shifts(system, neighbors)
+    )
+    matrix = jax.vmap(problem.solver.preconditioner)(jnp.eye(system.n_atoms))
+    np.testing.assert_allclose(matrix, matrix.T, rtol=0, atol=1e-14)
+    assert np.linalg.eigvalsh(matrix).min() > 0
 
 
 def test_solver_is_chosen_by_the_number_of_atoms_and_checked():

@@ -13,7 +13,8 @@ import lrpot
 from lrpot.data import pad_neighbors
 from lrpot.electrostatics import CoulombSum
 from lrpot.electrostatics.accuracy import MESH_ERRORS, mesh_spacing
-from lrpot.electrostatics.mesh import cardinal_splines, mesh_operator
+from lrpot.electrostatics.mesh import mesh_operator
+from lrpot.electrostatics.splines import cardinal_splines
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
 from lrpot.neighbors import neighbor_list
