@@ -9,7 +9,7 @@ quickstart: $(VENV)/.installed  ## train, evaluate and run molecular dynamics on
 	$(BIN)/lrpot quickstart
 
 test: lint  ## lint, format, types and all tests but the slow ones
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,11 +1,28 @@
 """Float64, no silent broadcasting, and shapes checked on every call (see pyproject.toml)."""
 
+import gc
+from pathlib import Path
+
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+MAPPINGS = 25_000
+"""Compiled code is forgotten when a process has more memory mappings than this. Every compiled
+function takes some, and Linux grants 65530 (vm.max_map_count): the next one is a crash."""
+
+
+@pytest.fixture(autouse=True)
+def room_for_compiled_code():
+    """Forgets after a test what was compiled, once there is much of it."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
