@@ -5,8 +5,9 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
+from lrpot.charges import Charges
 from lrpot.descriptors import ACSF
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
@@ -42,8 +43,7 @@ def evaluate(
     """
 
     def energy(positions: Array, strain: Array):
-        moved = dataclasses.replace(system, positions=positions).strained(strain)
-        energies, charges = potential(moved, environment_from_shifts(moved, neighbors), guess=guess)
+        energies, charges = deformed(potential, system, neighbors, positions, strain, guess=guess)
         return energies.sum(), (energies, charges)
 
     stress = stress and system.cell is not None
@@ -74,6 +74,28 @@ def evaluate(
         residual=None if charges is None else charges.residual,
         adjoint=None if charges is None else charges.adjoint,
     )
+
+
+def deformed(
+    potential: Potential,
+    system: System,
+    neighbors: Neighbors,
+    positions: Float[Array, "atoms 3"],
+    strain: Float[Array, "3 3"],
+    *,
+    guess: Guess | None = None,
+) -> tuple[Float[Array, " atoms"], Charges | None]:
+    """Energies by atom and charges of a system that has been moved and strained.
+
+    What forces and stress are derivatives of. The neighbour list stays as it is.
+
+    Args:
+        potential, system, neighbors, guess: As in `evaluate`.
+        positions: In place of those of the system, in Å.
+        strain: As in `System.strained`.
+    """
+    moved = dataclasses.replace(system, positions=positions).strained(strain)
+    return potential(moved, environment_from_shifts(moved, neighbors), guess=guess)
 
 
 def _extrapolation(potential: Potential, system: System, neighbors: Neighbors) -> Array:

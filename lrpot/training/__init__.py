@@ -2,6 +2,7 @@
 
 from lrpot.training.calibrate import calibrate, energy_offsets, keep_descriptors
 from lrpot.training.fit import Fit, fit
+from lrpot.training.kalman import Kalman
 from lrpot.training.loss import loss, predict_batch, squared_errors
 from lrpot.training.metrics import Errors, Evaluation, evaluate_structures
 from lrpot.training.stages import (
@@ -17,6 +18,7 @@ __all__ = [
     "Errors",
     "Evaluation",
     "Fit",
+    "Kalman",
     "Stage",
     "Weights",
     "calibrate",

@@ -22,7 +22,7 @@ from lrpot.models import MODELS
 from lrpot.potential import Potential
 from lrpot.training.fit import Fit, fit
 from lrpot.training.metrics import Evaluation, evaluate_structures
-from lrpot.training.stages import Stage
+from lrpot.training.stages import Stage, default_stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,7 @@ class TrainSettings:
         potential: Further arguments of the recipe.
         descriptor: Arguments of `lrpot.descriptors.default_acsf`.
         stages: In turn; the usual ones of the recipe when empty.
+        optimiser: Of the usual stages, `adam` when not given; `stages` name their own.
         atomic_energies: Energy offsets by symbol, in eV; least squares when empty.
         scaling: Of the descriptor, see `lrpot.descriptors.scaling_from_data`.
         keep: Keep descriptors in memory, see `lrpot.fit`.
@@ -73,6 +74,7 @@ class TrainSettings:
     potential: dict[str, Any] = dataclasses.field(default_factory=dict)
     descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
+    optimiser: str | None = None
     atomic_energies: dict[str, float] = dataclasses.field(default_factory=dict)
     scaling: str = "sigma"
     keep: bool = True
@@ -107,11 +109,20 @@ def train(path: str | Path, *, progress: bool = True) -> tuple[Fit, Evaluation |
             structures, settings.data.validation_fraction, seed=settings.seed
         )
     test = None if settings.data.test is None else _read(here / settings.data.test, settings.data)
+    potential = build(settings, structures, here)
+    if settings.stages and settings.optimiser is not None:
+        raise InputError(
+            "`optimiser` at the top is that of the usual stages, but there are `[[stages]]`: name "
+            "the optimiser in each of them."
+        )
+    stages = settings.stages or default_stages(
+        potential, structures, optimiser=settings.optimiser or "adam"
+    )
     outcome = fit(
-        build(settings, structures, here),
+        potential,
         structures,
         validation,
-        stages=settings.stages or None,
+        stages=stages,
         atomic_energies=settings.atomic_energies or None,
         scaling=settings.scaling,
         keep=settings.keep,

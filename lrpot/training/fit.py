@@ -1,4 +1,4 @@
-"""Training: stages of AdamW over batches, validated, checkpointed and resumable."""
+"""Training: stages of updates over batches, validated, checkpointed and resumable."""
 
 import dataclasses
 import time
@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array
 
 from lrpot.data import LABELS, Batch, Structure, make_batches
 from lrpot.errors import InputError
-from lrpot.potential import Potential, trainable
+from lrpot.potential import Potential
 from lrpot.training.calibrate import (
     calibrate,
     is_calibrated,
@@ -24,9 +20,10 @@ from lrpot.training.calibrate import (
     scale_charge_input,
 )
 from lrpot.training.checkpoint import fingerprint, read_checkpoint, read_notes, write_checkpoint
-from lrpot.training.loss import loss, predict_batch, squared_errors
+from lrpot.training.loss import predict_batch
 from lrpot.training.progress import Reporter, reporter
-from lrpot.training.stages import PARTS, Stage, check_stages, default_stages
+from lrpot.training.stages import Stage, check_stages, default_stages
+from lrpot.training.trainer import Trainer
 
 KEEP_AT_MOST = 8e9
 """Memory that kept descriptors and Jacobians may take, in bytes."""
@@ -44,15 +41,6 @@ class Fit:
 
     potential: Potential
     history: list[dict[str, Any]]
-
-
-class _State(eqx.Module):
-    """Parameters of a stage, in the shape of a potential, and the state of its optimiser."""
-
-    parameters: Potential
-    average: Potential
-    best: Potential
-    optimiser: Any
 
 
 @dataclasses.dataclass
@@ -122,7 +110,9 @@ def fit(
     notes = _Notes(fingerprint(repr(settings), len(train), potential, data))
     stored = _stored_notes(folder, notes)
 
-    batches = [batch for batch, _ in make_batches(train, potential)]
+    stacked = make_batches(train, potential)
+    batches = [batch for batch, _ in stacked]
+    names = [[train[number].name for number in chosen] for _, chosen in stacked]
     held_out = [batch for batch, _ in make_batches(validation, potential)]
     new = not is_calibrated(potential)
     if new:
@@ -142,19 +132,20 @@ def fit(
                     notes, stage=number, epoch=0, best_loss=float("inf"), waited=0
                 )
             if folder is not None and stored is not None and number == stored.stage:
-                stage = _Trainer(stages[number], seed + number, potential, batches, held_out)
+                stage = Trainer(stages[number], seed + number, potential, batches, held_out)
                 stage.state, stage.rest = read_checkpoint(folder, (stage.state, stage.rest))
             else:
                 if new:
                     potential = _with_charge_input(potential, stages, number, batches)
-                stage = _Trainer(stages[number], seed + number, potential, batches, held_out)
-            potential = _run(stage, notes, folder, checkpoint_seconds, report)
+                stage = Trainer(stages[number], seed + number, potential, batches, held_out)
+            potential = _run(stage, notes, names, folder, checkpoint_seconds, report)
     return Fit(potential, notes.history)
 
 
 def _run(
-    stage: "_Trainer",
+    stage: Trainer,
     notes: _Notes,
+    names: list[list[str]],
     folder: Path | None,
     checkpoint_seconds: float,
     report: Reporter,
@@ -162,9 +153,10 @@ def _run(
     settings = stage.settings
     begun = time.monotonic() - (notes.history[-1]["seconds"] if notes.epoch else 0.0)
     written = time.monotonic()
-    while notes.epoch < settings.epochs:
+    while notes.epoch != settings.epochs:
         if settings.patience and notes.waited >= settings.patience:
             break
+        before = stage.state.parameters
         train_errors = stage.epoch(notes.epoch)
         validation_errors, validation_loss = stage.validate()
         notes.epoch += 1
@@ -176,11 +168,8 @@ def _run(
             "validation": validation_errors,
         }
         if not all(np.isfinite(list(train_errors.values()))):
-            raise FloatingPointError(
-                f"The training error is not finite in epoch {notes.epoch} of stage "
-                f"`{settings.name}`: {train_errors}. Lower `learning_rate`, or look for outliers "
-                "in the data."
-            )
+            blamed = [names[batch][row] for batch, row in stage.not_finite(before)]
+            raise FloatingPointError(_not_finite(settings, notes.epoch, train_errors, blamed))
         notes.history.append(row)
         notes.waited += 1
         if validation_loss is None or validation_loss < notes.best_loss:
@@ -195,122 +184,18 @@ def _run(
     return eqx.combine(stage.state.best, stage.rest)
 
 
-class _Trainer:
-    """Compiled steps of one stage. Parameters travel, all else of the potential stays."""
-
-    def __init__(
-        self,
-        settings: Stage,
-        seed: int,
-        potential: Potential,
-        batches: Sequence[Batch],
-        held_out: Sequence[Batch],
-    ):
-        self.settings, self.seed = settings, seed
-        self.batches, self.held_out = batches, held_out
-        learnt = trainable(potential)
-        for part in PARTS:
-            if part not in settings.train:
-                learnt = eqx.tree_at(
-                    lambda tree, part=part: getattr(tree, part),
-                    learnt,
-                    jax.tree.map(lambda _: False, getattr(learnt, part)),
-                    is_leaf=lambda leaf: leaf is None,
-                )
-        parameters, self.rest = eqx.partition(potential, learnt)
-        self.weights = {
-            label: weight
-            for label, weight in dataclasses.asdict(settings.weights).items()
-            if weight
-        }
-        self.sizes = [min(settings.batch_size, batch.size) for batch in batches]
-        updates = sum(batch.size // size for batch, size in zip(batches, self.sizes, strict=True))
-        self.optimiser = _optimiser(settings, settings.epochs * updates)
-        self.state = _State(parameters, parameters, parameters, self.optimiser.init(parameters))
-        self._updates = eqx.filter_jit(self._update_all)
-        self._errors = eqx.filter_jit(
-            lambda parameters, rest, batch: squared_errors(
-                eqx.combine(parameters, rest), batch, self.weights
-            )
+def _not_finite(settings: Stage, epoch: int, errors: dict[str, float], blamed: list[str]) -> str:
+    message = (
+        f"The training error is not finite in epoch {epoch} of stage `{settings.name}`: {errors}. "
+    )
+    if blamed:
+        shown = "; ".join(dict.fromkeys(blamed[:5]))
+        return (
+            f"{message}It was not even before that epoch for {shown}: look at geometry and labels, "
+            "these are outliers at least."
         )
-
-    def keep_best(self) -> None:
-        """Remember the averaged parameters as the best so far."""
-        self.state = dataclasses.replace(self.state, best=self.state.average)
-
-    def epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the data in an order that depends on seed and epoch alone."""
-        random = np.random.default_rng((self.seed, epoch))
-        groups = []
-        for number, (batch, size) in enumerate(zip(self.batches, self.sizes, strict=True)):
-            order = random.permutation(batch.size)[: batch.size // size * size].reshape(-1, size)
-            groups += [
-                (number, rows) for rows in (order[:, None] if len(self.batches) > 1 else [order])
-            ]
-        sums: dict[str, float] = {}
-        counts: dict[str, float] = {}
-        for at in random.permutation(len(groups)):
-            number, rows = groups[at]
-            self.state, means = self._updates(
-                self.state, self.rest, self.batches[number], jnp.asarray(rows)
-            )
-            for label, values in means.items():
-                # The mean of an update is over the structures that have the label.
-                known = np.asarray(self.batches[number].known[label])[rows].sum(axis=1)
-                sums[label] = sums.get(label, 0.0) + float(known @ np.asarray(values))
-                counts[label] = counts.get(label, 0.0) + float(known.sum())
-        return {label: (sums[label] / counts[label]) ** 0.5 for label in sums if counts[label]}
-
-    def validate(self) -> tuple[dict[str, float], float | None]:
-        """Errors of the averaged parameters on the validation set, and their weighted sum."""
-        sums: dict[str, float] = dict.fromkeys(self.weights, 0.0)
-        counts: dict[str, float] = dict.fromkeys(self.weights, 0.0)
-        for batch in self.held_out:
-            for label, errors in self._errors(self.state.average, self.rest, batch).items():
-                sums[label] += float(errors.sum())
-                counts[label] += float(batch.known[label].sum())
-        means = {label: sums[label] / counts[label] for label in sums if counts[label]}
-        if not means:
-            return {}, None
-        total = sum(self.weights[label] * mean for label, mean in means.items())
-        return {label: mean**0.5 for label, mean in means.items()}, total
-
-    def _update_all(
-        self, state: _State, rest: Potential, data: Batch, rows: Array
-    ) -> tuple[_State, dict[str, Array]]:
-        decay = self.settings.averaging
-
-        def update(state: _State, row: Array) -> tuple[_State, dict[str, Array]]:
-            objective = lambda parameters: loss(  # noqa: E731
-                eqx.combine(parameters, rest), data[row], self.weights
-            )
-            gradient, means = jax.grad(objective, has_aux=True)(state.parameters)
-            step, optimiser = self.optimiser.update(
-                gradient,
-                state.optimiser,
-                state.parameters,  # pyright: ignore[reportArgumentType]  (any tree will do)
-            )
-            parameters = eqx.apply_updates(state.parameters, step)
-            average = jax.tree.map(
-                lambda old, new: decay * old + (1 - decay) * new, state.average, parameters
-            )
-            return _State(parameters, average, state.best, optimiser), means
-
-        return jax.lax.scan(update, state, rows)
-
-
-def _optimiser(stage: Stage, updates: int) -> optax.GradientTransformation:
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=0.1 * stage.learning_rate,
-        peak_value=stage.learning_rate,
-        warmup_steps=updates // 50 + 1,
-        decay_steps=max(updates, updates // 50 + 2),
-        end_value=0.01 * stage.learning_rate,
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(stage.clip),
-        optax.adamw(schedule, b2=0.99, weight_decay=stage.weight_decay),
-    )
+    remedy = {"adam": "Lower `learning_rate`", "kalman": "Give `noise` a first value"}
+    return f"{message}{remedy[settings.optimiser]}, or look for outliers in the data."
 
 
 def _with_charge_input(

@@ -17,12 +17,17 @@ def predict_batch(
     """Predictions for every structure of a batch, kept descriptors used when there are any."""
 
     def one(single: Batch) -> Prediction:
-        model = potential
-        if single.descriptor is not None:
-            model = eqx.tree_at(lambda model: model.descriptor, potential, single.descriptor)
+        model = with_kept(potential, single)
         return evaluate(model, single.systems, single.neighbors, forces=forces, stress=stress)
 
     return jax.vmap(one)(batch)
+
+
+def with_kept(potential: Potential, single: Batch) -> Potential:
+    """The potential with the kept descriptor of one structure in place of its own, if there is."""
+    if single.descriptor is None:
+        return potential
+    return eqx.tree_at(lambda model: model.descriptor, potential, single.descriptor)
 
 
 def squared_errors(

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from lrpot.data import LABELS, Structure
 from lrpot.errors import InputError, suggestion
 from lrpot.potential import Potential
 from lrpot.terms import ShortRange
+from lrpot.training.kalman import Kalman
 
 PARTS = ("charge_model", "terms")
 """The parts of a potential that have something to learn."""
@@ -32,51 +34,88 @@ class Weights:
             raise InputError(f"Weights must not be negative nor all zero, got {values}.")
 
 
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "adam": {
+        "epochs": 1000,
+        "averaging": 0.99,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.0,
+        "clip": 10.0,
+    },
+    "kalman": {"epochs": 30, "averaging": 0.0, "kalman": Kalman()},
+}
+"""Optimisers, with the settings that only some of them have or that differ between them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One stretch of training with AdamW and a cosine schedule.
+    """One stretch of training.
+
+    Settings that are `None` take the default of their optimiser from `DEFAULTS`; those that it
+    does not have stay `None`.
 
     Attributes:
         name: For the progress bar and the history.
         train: Parts of the potential that are learnt, of `PARTS`; the others are kept.
         weights: What the loss is made of.
+        optimiser: `adam` for AdamW with a cosine schedule, `kalman` for the extended Kalman
+            filter, which takes far fewer epochs.
         epochs: Passes over the data.
         batch_size: Structures per update.
-        learning_rate: Its highest value, reached after the first 2 % of the updates; the last
-            is a hundredth of it.
-        weight_decay: Of AdamW, relative to the learning rate.
         averaging: Decay of the running average of the parameters, which is what is validated
             and returned; 0 for no average.
-        clip: Largest norm of a gradient.
         patience: Epochs without improvement on the validation set before the stage ends; 0 to
             run all epochs. The best parameters are returned in either case.
+        learning_rate, weight_decay, clip: Of `adam`, see `lrpot.training.adam.Adam`.
+        kalman: Of `kalman`, see `lrpot.training.kalman.Kalman`.
     """
 
     name: str = "joint"
     train: tuple[str, ...] = PARTS
     weights: Weights = dataclasses.field(default_factory=lambda: Weights(energy=100.0, forces=1.0))
-    epochs: int = 1000
+    optimiser: str = "adam"
+    epochs: int | None = None
     batch_size: int = 10
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.0
-    averaging: float = 0.99
-    clip: float = 10.0
+    averaging: float | None = None
     patience: int = 0
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    clip: float | None = None
+    kalman: Kalman | None = None
 
     def __post_init__(self):
+        self._fill_in()
         for part in self.train:
             if part not in PARTS:
                 raise InputError(f"Unknown part `{part}` in `train`. {suggestion(part, PARTS)}")
-        if not self.train or self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+        positive = (self.epochs, self.batch_size, self.learning_rate)
+        if not self.train or min(one for one in positive if one is not None) <= 0:
             raise InputError(
                 "A stage needs something to train and positive `epochs`, `batch_size` and "
                 f"`learning_rate`, got {self}."
             )
-        if not 0 <= self.averaging < 1 or self.clip <= 0 or self.patience < 0:
+        averaging, clip = self.averaging or 0.0, 1.0 if self.clip is None else self.clip
+        if not 0 <= averaging < 1 or clip <= 0 or self.patience < 0:
             raise InputError(
                 "`averaging` must be in [0, 1), `clip` positive and `patience` not negative, got "
                 f"{self.averaging}, {self.clip} and {self.patience}."
             )
+
+    def _fill_in(self) -> None:
+        """Set what was left to the optimiser, and refuse what belongs to another one."""
+        if self.optimiser not in DEFAULTS:
+            raise InputError(
+                f"Unknown optimiser `{self.optimiser}`. {suggestion(self.optimiser, DEFAULTS)}"
+            )
+        own = DEFAULTS[self.optimiser]
+        for name in {name for settings in DEFAULTS.values() for name in settings}:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, own.get(name))
+            elif name not in own:
+                raise InputError(
+                    f"`{name}` is no setting of the optimiser `{self.optimiser}`, which stage "
+                    f"`{self.name}` is trained with. Leave it out."
+                )
 
 
 def charge_stage(**settings) -> Stage:
@@ -102,21 +141,24 @@ def joint_stage(**settings) -> Stage:
     return Stage(**{"name": "joint", "weights": weights, **settings})
 
 
-def default_stages(potential: Potential, structures: Sequence[Structure]) -> tuple[Stage, ...]:
+def default_stages(
+    potential: Potential, structures: Sequence[Structure], *, optimiser: str = "adam"
+) -> tuple[Stage, ...]:
     """The usual recipe for a kind of potential: one stage for 2G, two for 3G and 4G.
 
     A potential whose charges have no reference, or whose energy is the energy of its charges
     (CENT), is trained in one joint stage.
     """
+    by: dict[str, Any] = {"optimiser": optimiser}
     if potential.charge_model is None:
-        return (energy_stage(),)
+        return (energy_stage(**by),)
     labelled = any(one.charges is not None for one in structures)
     learns_energy = any(isinstance(term, ShortRange) for term in potential.terms.values())
     if labelled and learns_energy:
-        return (charge_stage(), energy_stage())
+        return (charge_stage(**by), energy_stage(**by))
     if labelled:
-        return (joint_stage(),)
-    return (Stage(),)
+        return (joint_stage(**by),)
+    return (Stage(**by),)
 
 
 def check_stages(

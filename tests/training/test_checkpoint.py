@@ -290,7 +290,7 @@ def test_a_training_killed_between_its_stages_goes_on_with_the_second(tmp_path, 
     unbroken = fit(tiny.potential("hdnnp_4g"), molecules, **arguments)
     with pytest.MonkeyPatch.context() as patch:
         module = sys.modules["lrpot.training.fit"]
-        patch.setattr(module, "_Trainer", interrupted(module._Trainer))
+        patch.setattr(module, "Trainer", interrupted(module.Trainer))
         with pytest.raises(KeyboardInterrupt):
             fit(tiny.potential("hdnnp_4g"), molecules, folder=tmp_path, **arguments)
     assert (read_notes(tmp_path)["stage"], read_notes(tmp_path)["epoch"]) == (0, 2)

@@ -1,0 +1,179 @@
+"""What structures tell about the parameters: errors, and derivatives of the predictions by them."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from lrpot.data import Batch
+from lrpot.potential import Potential
+from lrpot.predict import deformed
+from lrpot.training.loss import with_kept
+
+_STRAINS = np.array(
+    [(np.outer(a, b) + np.outer(b, a)) / 2 for i, a in enumerate(np.eye(3)) for b in np.eye(3)[i:]]
+)
+"""The six independent symmetric strains, xx xy xz yy yz zz."""
+
+_STRAIN_COUNTS = np.array([1.0, 2, 2, 1, 2, 1])
+"""How often each is found among the nine components of a tensor."""
+
+
+class Observations(eqx.Module):
+    """Numbers compared with a reference, each weighted by the root of its share in the loss.
+
+    Attributes:
+        errors: Reference minus prediction.
+        rows: Derivatives of the predictions by the flat parameters.
+        present: 1 where there is something to compare, 0 where errors and rows are 0 because the
+            structure lacks the label or the atom is padding.
+    """
+
+    errors: Float[Array, " observations"]
+    rows: Float[Array, "observations parameters"]
+    present: Float[Array, " observations"]
+
+
+def observe(
+    parameters: Potential,
+    rest: Potential,
+    batch: Batch,
+    weights: dict[str, float],
+    *,
+    share: float = 1.0,
+    threshold: float = 0.0,
+    key: PRNGKeyArray,
+) -> tuple[Observations, dict[str, Float[Array, ""]]]:
+    """Observations of all structures of a batch, and the mean squared error of each label.
+
+    The squares of the errors of one structure sum to its part of `lrpot.training.loss.loss`, for
+    forces in the mean over all choices of components.
+
+    Args:
+        parameters, rest: What is learnt of a potential, and all else.
+        batch: Structures.
+        weights: Weight of each label in the loss; only these are observed.
+        share: Of the force components of each structure.
+        threshold: Components with an error above `threshold` times the root mean square over
+            their structure are taken first; 0 to choose without looking.
+        key: Of the choice.
+    """
+    components = max(1, round(share * 3 * batch.systems.positions.shape[1]))
+
+    def one(single: Batch, key: PRNGKeyArray) -> dict[str, _Compared]:
+        view = _View(parameters, rest, single)
+        return {
+            **_of_energy(view, wanted, components=components, threshold=threshold, key=key),
+            **_of_charges(view, wanted),
+        }
+
+    wanted = {label for label, weight in weights.items() if weight}
+    compared = jax.vmap(one)(batch, jax.random.split(key, batch.size))
+    parts, means = [], {}
+    for label, found in compared.items():
+        known = batch.known[label]
+        counts = found.counts * known[:, None]
+        share_of = counts / jnp.maximum(counts.sum(axis=1, keepdims=True), 1)
+        root = jnp.sqrt(weights[label] * share_of)
+        parts.append(
+            Observations(
+                errors=(root * found.errors).ravel(),
+                rows=(root[:, :, None] * found.rows).reshape(root.size, -1),
+                present=(counts > 0).astype(root.dtype).ravel(),
+            )
+        )
+        means[label] = jnp.sum(share_of * found.errors**2) / jnp.maximum(known.sum(), 1)
+    return jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts), means
+
+
+class _Compared(eqx.Module):
+    """Errors of one label in one structure, in its own unit.
+
+    Attributes:
+        errors: Reference minus prediction.
+        rows: Derivatives of the predictions by the flat parameters.
+        counts: How many components of the label each stands for, 0 for padding.
+    """
+
+    errors: Float[Array, " observations"]
+    rows: Float[Array, "observations parameters"]
+    counts: Float[Array, " observations"]
+
+
+class _View:
+    """One structure as a function of the flat parameters."""
+
+    def __init__(self, parameters: Potential, rest: Potential, single: Batch):
+        self.flat, self._unravel = ravel_pytree(parameters)
+        self._rest, self.single = rest, single
+        self.system, self.labels = single.systems, single.labels
+        self.real = single.systems.real.astype(self.flat.dtype)
+        self.no_strain = jnp.zeros((3, 3), dtype=self.flat.dtype)
+
+    def energy(self, flat: Array, positions: Array, strain: Array) -> Array:
+        energies, _ = self._deformed(flat, positions, strain)
+        return energies.sum()
+
+    def charges(self, flat: Array) -> Array:
+        _, found = self._deformed(flat, self.system.positions, self.no_strain)
+        assert found is not None  # see `check_stages`
+        return found.charges
+
+    def _deformed(self, flat: Array, positions: Array, strain: Array):
+        potential = with_kept(eqx.combine(self._unravel(flat), self._rest), self.single)
+        return deformed(potential, self.system, self.single.neighbors, positions, strain)
+
+
+def _of_energy(
+    view: _View, wanted: set[str], *, components: int, threshold: float, key: PRNGKeyArray
+) -> dict[str, _Compared]:
+    """Energy per atom, forces and stress."""
+    if not wanted & {"energy", "forces", "stress"}:
+        return {}
+    positions, found = view.system.positions, {}
+
+    def with_slopes(positions: Array, strain: Array) -> tuple[Array, Array]:
+        return jax.value_and_grad(view.energy)(view.flat, positions, strain)
+
+    # Derivatives by positions and by parameters at once: forward along few directions, backward
+    # to many parameters. What all directions have in common, the solution for the charges and
+    # its factorisation among it, is computed once.
+    (total, slopes), along = jax.linearize(with_slopes, positions, view.no_strain)
+    if "energy" in wanted:
+        error, n_atoms = view.labels["energy"] - total, view.real.sum()
+        found["energy"] = _Compared(error[None] / n_atoms, slopes[None] / n_atoms, jnp.ones(1))
+    if "forces" in wanted:
+        reference, real = view.labels["forces"].ravel(), jnp.repeat(view.real, 3)
+        lots = jax.random.uniform(key, real.shape)
+        if threshold:
+            slope = jax.grad(view.energy, argnums=1)(view.flat, positions, view.no_strain)
+            errors = jnp.abs(reference + slope.ravel()) * real
+            lots += errors > threshold * jnp.sqrt(jnp.sum(errors**2) / real.sum())
+        _, chosen = jax.lax.top_k(real * (1 + lots), components)
+        moves = jax.nn.one_hot(chosen, real.size, dtype=real.dtype)
+        slope, rows = jax.vmap(lambda move: along(move.reshape(-1, 3), view.no_strain))(moves)
+        found["forces"] = _Compared(reference[chosen] + slope, -rows, real[chosen])
+    if "stress" in wanted and view.system.cell is not None:
+        volume, strains = jnp.abs(jnp.linalg.det(view.system.cell)), jnp.asarray(_STRAINS)
+        slope, rows = jax.vmap(lambda strain: along(jnp.zeros_like(positions), strain))(strains)
+        reference = jnp.einsum("dab,ab->d", strains, view.labels["stress"])
+        counts = jnp.asarray(_STRAIN_COUNTS)
+        found["stress"] = _Compared(reference - slope / volume, rows / volume, counts)
+    return found
+
+
+def _of_charges(view: _View, wanted: set[str]) -> dict[str, _Compared]:
+    """Charges and dipole."""
+    if not wanted & {"charges", "dipole"}:
+        return {}
+    charges, pull = jax.vjp(view.charges, view.flat)
+    (rows,) = jax.vmap(pull)(jnp.eye(len(charges), dtype=charges.dtype))
+    arms, found = view.system.positions.T, {}
+    if "charges" in wanted:
+        found["charges"] = _Compared(view.labels["charges"] - charges, rows, view.real)
+    if "dipole" in wanted:
+        error = view.labels["dipole"] - arms @ charges
+        found["dipole"] = _Compared(error, arms @ rows, jnp.ones(3))
+    return found

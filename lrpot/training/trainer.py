@@ -1,0 +1,145 @@
+"""The compiled steps of one stage of training."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from lrpot.data import Batch
+from lrpot.potential import Potential, trainable
+from lrpot.training.adam import Adam
+from lrpot.training.kalman import KalmanFilter
+from lrpot.training.loss import squared_errors
+from lrpot.training.stages import PARTS, Stage
+
+
+class State(eqx.Module):
+    """Parameters of a stage, in the shape of a potential, and the state of its optimiser."""
+
+    parameters: Potential
+    average: Potential
+    best: Potential
+    optimiser: Any
+
+
+class Trainer:
+    """Compiled steps of one stage. Parameters travel, all else of the potential stays."""
+
+    def __init__(
+        self,
+        settings: Stage,
+        seed: int,
+        potential: Potential,
+        batches: Sequence[Batch],
+        held_out: Sequence[Batch],
+    ):
+        self.settings, self.seed = settings, seed
+        self.batches, self.held_out = batches, held_out
+        learnt = trainable(potential)
+        for part in PARTS:
+            if part not in settings.train:
+                learnt = eqx.tree_at(
+                    lambda tree, part=part: getattr(tree, part),
+                    learnt,
+                    jax.tree.map(lambda _: False, getattr(learnt, part)),
+                    is_leaf=lambda leaf: leaf is None,
+                )
+        parameters, self.rest = eqx.partition(potential, learnt)
+        # Weakly typed arrays would come out of the first update as others, and compile it twice.
+        parameters = jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), parameters)
+        self.weights = {
+            label: weight
+            for label, weight in dataclasses.asdict(settings.weights).items()
+            if weight
+        }
+        self.sizes = [min(settings.batch_size, batch.size) for batch in batches]
+        updates = sum(batch.size // size for batch, size in zip(batches, self.sizes, strict=True))
+        self.optimiser = _optimiser(settings, self.weights, updates, seed)
+        self.state = State(parameters, parameters, parameters, self.optimiser.start(parameters))
+        self._updates = eqx.filter_jit(self._update_all)
+        self._errors = eqx.filter_jit(
+            lambda parameters, rest, batch: squared_errors(
+                eqx.combine(parameters, rest), batch, self.weights
+            )
+        )
+
+    def keep_best(self) -> None:
+        """Remember the averaged parameters as the best so far."""
+        self.state = dataclasses.replace(self.state, best=self.state.average)
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the data in an order that depends on seed and epoch alone."""
+        random = np.random.default_rng((self.seed, epoch))
+        groups = []
+        for number, (batch, size) in enumerate(zip(self.batches, self.sizes, strict=True)):
+            order = random.permutation(batch.size)[: batch.size // size * size].reshape(-1, size)
+            groups += [
+                (number, rows) for rows in (order[:, None] if len(self.batches) > 1 else [order])
+            ]
+        sums: dict[str, float] = {}
+        counts: dict[str, float] = {}
+        for at in random.permutation(len(groups)):
+            number, rows = groups[at]
+            self.state, means = self._updates(
+                self.state, self.rest, self.batches[number], jnp.asarray(rows)
+            )
+            for label, values in means.items():
+                # The mean of an update is over the structures that have the label.
+                known = np.asarray(self.batches[number].known[label])[rows].sum(axis=1)
+                sums[label] = sums.get(label, 0.0) + float(known @ np.asarray(values))
+                counts[label] = counts.get(label, 0.0) + float(known.sum())
+        return {label: (sums[label] / counts[label]) ** 0.5 for label in sums if counts[label]}
+
+    def validate(self) -> tuple[dict[str, float], float | None]:
+        """Errors of the averaged parameters on the validation set, and their weighted sum."""
+        sums: dict[str, float] = dict.fromkeys(self.weights, 0.0)
+        counts: dict[str, float] = dict.fromkeys(self.weights, 0.0)
+        for batch in self.held_out:
+            for label, errors in self._errors(self.state.average, self.rest, batch).items():
+                sums[label] += float(errors.sum())
+                counts[label] += float(batch.known[label].sum())
+        means = {label: sums[label] / counts[label] for label in sums if counts[label]}
+        if not means:
+            return {}, None
+        total = sum(self.weights[label] * mean for label, mean in means.items())
+        return {label: mean**0.5 for label, mean in means.items()}, total
+
+    def not_finite(self, parameters: Potential) -> list[tuple[int, int]]:
+        """Structures with an error that is not finite, by number of their batch and row in it."""
+        return [
+            (number, int(row))
+            for number, batch in enumerate(self.batches)
+            for errors in self._errors(parameters, self.rest, batch).values()
+            for row in np.flatnonzero(~np.isfinite(errors))
+        ]
+
+    def _update_all(
+        self, state: State, rest: Potential, data: Batch, rows: Array
+    ) -> tuple[State, dict[str, Array]]:
+        decay = self.settings.averaging or 0.0
+
+        def update(state: State, row: Array) -> tuple[State, dict[str, Array]]:
+            parameters, optimiser, means = self.optimiser.update(
+                state.parameters, state.optimiser, rest, data[row]
+            )
+            average = jax.tree.map(
+                lambda old, new: decay * old + (1 - decay) * new, state.average, parameters
+            )
+            return State(parameters, average, state.best, optimiser), means
+
+        return jax.lax.scan(update, state, rows)
+
+
+def _optimiser(
+    stage: Stage, weights: dict[str, float], updates_per_epoch: int, seed: int
+) -> Adam | KalmanFilter:
+    assert stage.epochs is not None
+    if stage.kalman is not None:
+        return KalmanFilter(stage.kalman, weights, updates_per_epoch=updates_per_epoch, seed=seed)
+    settings = {name: getattr(stage, name) for name in ("learning_rate", "weight_decay", "clip")}
+    return Adam(weights, updates=stage.epochs * updates_per_epoch, **settings)
