@@ -39,13 +39,13 @@ class Kalman:
     The defaults need no tuning: the noise of the observations is what they turn out to be, so
     that early updates are careful and late ones exact, and the first weights, drawn with a
     variance of about 1, are their own prior. The published schedules are among the other values.
-    *Standard* [blank:94, singraber:19]: `noise` falls by a decade per epoch down to `noise_floor`,
+    *Standard* [blank:94, singraberb:19]: `noise` falls by a decade per epoch down to `noise_floor`,
     `process_noise` likewise. *Fading memory*: `forgetting` λ < 1, which tends to 1.
 
     Attributes:
         variance: P₀, of the parameters before training.
         noise: R of the first update, in the unit of the loss; `None` for the mean squared error
-            of the observations, averaged over the last half epoch.
+            of the observations over the last half epoch times the number of passes over the data.
         noise_floor: Least R.
         process_noise: q of the first update.
         process_noise_floor: Least q.
@@ -238,7 +238,9 @@ def schedule(
         updates_per_epoch: R and q fall by a decade in so many.
     """
     decline = 10.0 ** (-updates / updates_per_epoch)
-    noise = measured if settings.noise is None else settings.noise * decline
+    passes = 1 + updates / updates_per_epoch
+    # The same data once more are no new information: without `passes` training overfits.
+    noise = measured * passes if settings.noise is None else settings.noise * decline
     process_noise = jnp.maximum(settings.process_noise * decline, settings.process_noise_floor)
     forgetting = 1 - (1 - settings.forgetting) * settings.forgetting_rate**updates
     return jnp.maximum(noise, settings.noise_floor), process_noise, forgetting

@@ -49,7 +49,8 @@ def observe(
     """Observations of all structures of a batch, and the mean squared error of each label.
 
     The squares of the errors of one structure sum to its part of `lrpot.training.loss.loss`, for
-    forces in the mean over all choices of components.
+    forces in the mean over all choices of components by chance. The mean squared error of forces
+    is that of all components where they are looked at to choose, else that of the chosen ones.
 
     Args:
         parameters, rest: What is learnt of a potential, and all else.
@@ -84,7 +85,8 @@ def observe(
                 present=(counts > 0).astype(root.dtype).ravel(),
             )
         )
-        means[label] = jnp.sum(share_of * found.errors**2) / jnp.maximum(known.sum(), 1)
+        squares = share_of * found.errors**2 if found.squares is None else found.squares
+        means[label] = jnp.sum(squares * known[:, None]) / jnp.maximum(known.sum(), 1)
     return jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts), means
 
 
@@ -95,11 +97,14 @@ class _Compared(eqx.Module):
         errors: Reference minus prediction.
         rows: Derivatives of the predictions by the flat parameters.
         counts: How many components of the label each stands for, 0 for padding.
+        squares: Summing to the mean squared error, where that is not the one of `errors` because
+            these were selected.
     """
 
     errors: Float[Array, " observations"]
     rows: Float[Array, "observations parameters"]
     counts: Float[Array, " observations"]
+    squares: Float[Array, " components"] | None = None
 
 
 class _View:
@@ -146,15 +151,15 @@ def _of_energy(
         found["energy"] = _Compared(error[None] / n_atoms, slopes[None] / n_atoms, jnp.ones(1))
     if "forces" in wanted:
         reference, real = view.labels["forces"].ravel(), jnp.repeat(view.real, 3)
-        lots = jax.random.uniform(key, real.shape)
+        lots, squares = jax.random.uniform(key, real.shape), None
         if threshold:
             slope = jax.grad(view.energy, argnums=1)(view.flat, positions, view.no_strain)
-            errors = jnp.abs(reference + slope.ravel()) * real
-            lots += errors > threshold * jnp.sqrt(jnp.sum(errors**2) / real.sum())
+            squares = real * (reference + slope.ravel()) ** 2 / real.sum()
+            lots += squares * real.sum() > threshold**2 * squares.sum()
         _, chosen = jax.lax.top_k(real * (1 + lots), components)
         moves = jax.nn.one_hot(chosen, real.size, dtype=real.dtype)
         slope, rows = jax.vmap(lambda move: along(move.reshape(-1, 3), view.no_strain))(moves)
-        found["forces"] = _Compared(reference[chosen] + slope, -rows, real[chosen])
+        found["forces"] = _Compared(reference[chosen] + slope, -rows, real[chosen], squares)
     if "stress" in wanted and view.system.cell is not None:
         volume, strains = jnp.abs(jnp.linalg.det(view.system.cell)), jnp.asarray(_STRAINS)
         slope, rows = jax.vmap(lambda strain: along(jnp.zeros_like(positions), strain))(strains)

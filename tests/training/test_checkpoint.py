@@ -51,11 +51,8 @@ descriptor = default_acsf(("H", "O"), cutoff=3.0, spacing=1.1, shells=1, zetas=(
 potential = lrpot.hdnnp_4g(
     ("H", "O"), hidden=(3,), descriptor=descriptor, key=jax.random.key(1)
 )
-energies = Weights(energy=1.0)
-stages = (
-    charge_stage(epochs=100, batch_size=2),
-    energy_stage(epochs=100, batch_size=2, weights=energies),
-)
+settings = dict(epochs=100, batch_size=2, optimiser=sys.argv[3])
+stages = charge_stage(**settings), energy_stage(weights=Weights(energy=1.0), **settings)
 found = fit(
     potential,
     structures[:6],
@@ -82,8 +79,8 @@ def training(tmp_path_factory, kept_compilations):
         JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
     )
 
-    def start(checkpoints, result):
-        command = [sys.executable, str(script), str(checkpoints), str(folder / result)]
+    def start(checkpoints, result, optimiser):
+        command = [sys.executable, str(script), str(checkpoints), str(folder / result), optimiser]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
         return process, folder / result
 
@@ -111,17 +108,21 @@ def kill_in(process, folder, stage, epoch):
     return notes
 
 
-def test_a_training_killed_in_each_stage_ends_bit_for_bit_as_an_unbroken_one(training, tmp_path):
+@pytest.mark.parametrize("optimiser", ["adam", "kalman"])
+def test_a_training_killed_in_each_stage_ends_bit_for_bit_as_an_unbroken_one(
+    training, tmp_path, optimiser
+):
     checkpoints = tmp_path / "checkpoints"
-    process, result = training(checkpoints, "killed.lrpot")
+    killed = f"killed_{optimiser}.lrpot"
+    process, result = training(checkpoints, killed, optimiser)
     first = kill_in(process, checkpoints, 0, 10)
-    process, _ = training(checkpoints, "killed.lrpot")
+    process, _ = training(checkpoints, killed, optimiser)
     second = kill_in(process, checkpoints, 1, 10)
     assert not result.exists()
-    process, _ = training(checkpoints, "killed.lrpot")
+    process, _ = training(checkpoints, killed, optimiser)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors.decode()
-    process, unbroken = training("nowhere", "unbroken.lrpot")
+    process, unbroken = training("nowhere", f"unbroken_{optimiser}.lrpot", optimiser)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors.decode()
 
