@@ -48,10 +48,15 @@ def of_neighbors(
 
 def environment_from_shifts(system: System, neighbors: Neighbors) -> Environment:
     """Vectors from whole lattice shifts: any cell, also one smaller than the cutoff."""
-    others = system.positions.at[neighbors.index].get(mode="fill", fill_value=0)
-    vectors = others - system.positions[:, None, :]
-    if system.cell is not None and neighbors.shifts is not None:
-        vectors = vectors + neighbors.shifts.astype(vectors.dtype) @ system.cell
+    # Axis by axis: a look-up of single numbers is ten times as fast as one of rows of three.
+    axes = []
+    for axis in range(3):
+        along = system.positions[:, axis]
+        axes.append(of_neighbors(along, neighbors.index) - along[:, None])
+        if system.cell is not None and neighbors.shifts is not None:
+            for vector in range(3):
+                axes[-1] += neighbors.shifts[:, :, vector] * system.cell[vector, axis]
+    vectors = jnp.stack(axes, axis=-1)
     return _environment(vectors, system.numbers, neighbors.index, neighbors.reciprocal)
 
 

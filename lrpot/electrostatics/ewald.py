@@ -25,7 +25,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lrpot.electrostatics.kernels import coulomb_kernel, self_potential
+from lrpot.electrostatics.kernels import complementary_kernel, self_potential
 from lrpot.electrostatics.slab import SlabTerm, extended_cell, slab_term
 from lrpot.environment import Environment, of_neighbors
 from lrpot.errors import InputError
@@ -88,20 +88,18 @@ def real_space(
         own += self_potential(jnp.sqrt(bare))
     distances_squared = jnp.sum(environment.vectors**2, axis=-1)
 
-    def pair(squares: Array | None) -> Array:
-        gamma = None
-        if squares is not None:
-            around = of_neighbors(squares, environment.index)
-            # Empty slots get the width of the centre: anything positive will do at that distance.
-            around = jnp.where(around > 0, around, squares[:, None])
-            gamma = squares[:, None] + around
-        return coulomb_kernel(distances_squared, gamma)
+    def beyond(squares: Array) -> Array:
+        around = of_neighbors(squares, environment.index)
+        # Empty slots get the width of the centre: anything positive will do at that distance.
+        around = jnp.where(around > 0, around, squares[:, None])
+        return complementary_kernel(distances_squared, squares[:, None] + around)
 
     # 0 for empty slots, so that they drop out here.
     both_narrow = narrow[:, None] * of_neighbors(narrow, environment.index)
     within = (distances_squared < cutoff**2) & (both_narrow > 0)
+    pairs = beyond(dressed) if bare is None else beyond(dressed) - beyond(bare)
     return RealSpace(
-        pairs=jnp.where(within, pair(bare) - pair(dressed), 0.0),
+        pairs=jnp.where(within, pairs, 0.0),
         index=environment.index,
         own=own,
         narrow=narrow,

@@ -4,11 +4,15 @@ import functools
 import math
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 from scipy.fft import next_fast_len
+
+ON_PROCESSORS, ON_ACCELERATORS = 1 << 18, 1 << 26
+"""Points of the grid that are written or read at once: what fits a cache, or keeps many busy."""
 
 _ALIASES = 4
 """Images of each wave that count in the influence function, to either side."""
@@ -24,51 +28,101 @@ class Splines(eqx.Module):
         shape: Grid points along each vector of the cell.
     """
 
-    weights: Float[Array, "3 atoms order"]
+    weights: Float[Array, "atoms 3 order"]
     corner: Int[Array, "atoms 4"]
     n_channels: int = eqx.field(static=True)
     shape: tuple[int, int, int] = eqx.field(static=True)
 
     def transform(self, charges: Float[Array, " atoms"]) -> Array:
         """Spectrum of the charges in each channel."""
-        x, y, z = self.weights
-        order = x.shape[1]
-        # As products of matrices, whose derivatives are products of matrices too.
-        plane = jnp.einsum("ny,nz->nyz", y, z).reshape(-1, order * order)
-        spread = jnp.einsum("nx,na->nxa", charges[:, None] * x, plane)
-        spread = spread.reshape(-1, 1, order, order, order)
-        grid = jnp.zeros(
-            (self.n_channels, *(size + order - 1 for size in self.shape)), charges.dtype
-        )
-        grid = lax.scatter_add(
-            grid,
-            self.corner,
-            spread,
-            lax.ScatterDimensionNumbers((1, 2, 3, 4), (), (0, 1, 2, 3)),
-            mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-        )
+        order = self.weights.shape[2]
+        grown = (self.n_channels, *(size + order - 1 for size in self.shape))
+        grid = _spread(grown, self.corner, self.weights, charges)
+        # What went beyond the end of an axis belongs to its beginning: slabs, added in place.
         for axis, size in enumerate(self.shape, start=1):
-            inside, beyond = jnp.split(grid, [size], axis=axis)
-            head, tail = jnp.split(inside, [order - 1], axis=axis)
-            grid = jnp.concatenate([head + beyond, tail], axis=axis)
-        return jnp.fft.rfftn(grid, axes=(1, 2, 3))
+            beyond = lax.slice_in_dim(grid, size, size + order - 1, axis=axis)
+            first = (slice(None),) * axis + (slice(0, order - 1),)
+            grid = grid.at[first].add(beyond)
+        x_size, y_size, z_size = self.shape
+        return jnp.fft.rfftn(grid[:, :x_size, :y_size, :z_size], axes=(1, 2, 3))
 
-    def gather(self, grid: Array) -> Array:
+    def gather(self, grid: Array) -> Float[Array, " atoms"]:
         """Values of a grid by channel at the atoms."""
-        x, y, z = self.weights
-        order = x.shape[1]
-        for axis in (1, 2, 3):
+        order = self.weights.shape[2]
+        grid = jnp.pad(grid, ((0, 0), *((0, order - 1) for _ in self.shape)))
+        for axis, size in enumerate(self.shape, start=1):
             first = lax.slice_in_dim(grid, 0, order - 1, axis=axis)
-            grid = jnp.concatenate([grid, first], axis=axis)
-        windows = lax.gather(
-            grid,
-            self.corner,
-            lax.GatherDimensionNumbers((1, 2, 3, 4), (), (0, 1, 2, 3)),
-            (1, order, order, order),
-            mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-        )
-        lines = jnp.einsum("nxyz,nz->nxy", windows[:, 0], z)
-        return jnp.einsum("nx,nx->n", jnp.einsum("nxy,ny->nx", lines, y), x)
+            grid = lax.dynamic_update_slice_in_dim(grid, first, size, axis=axis)
+        return _gather(grid, self.corner, self.weights)
+
+
+_OF_CHANNELS = lax.ScatterDimensionNumbers((1, 2, 3, 4), (), (0, 1, 2, 3))
+_FROM_CHANNELS = lax.GatherDimensionNumbers((1, 2, 3, 4), (), (0, 1, 2, 3))
+
+
+def _spread_onto(grid: Array, corner: Array, weights: Array, charges: Array) -> Array:
+    """The grid with the charges of some atoms."""
+    # As products of matrices, whose derivatives are products of matrices too.
+    x, y, z = weights.swapaxes(0, 1)
+    order = x.shape[1]
+    plane = jnp.einsum("ny,nz->nyz", y, z).reshape(-1, order * order)
+    shares = jnp.einsum("nx,na->nxa", charges[:, None] * x, plane)
+    shares = shares.reshape(-1, 1, order, order, order)
+    within = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+    return lax.scatter_add(grid, corner, shares, _OF_CHANNELS, mode=within)
+
+
+def _gather_from(grid: Array, corner: Array, weights: Array) -> Array:
+    """Values of the grid at some atoms."""
+    x, y, z = weights.swapaxes(0, 1)
+    window = (1, *(x.shape[1],) * 3)
+    within = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+    windows = lax.gather(grid, corner, _FROM_CHANNELS, window, mode=within)
+    lines = jnp.einsum("nxyz,nz->nxy", windows[:, 0], z)
+    return jnp.einsum("nx,nx->n", jnp.einsum("nxy,ny->nx", lines, y), x)
+
+
+# Some atoms at a time, so that what is written and read again stays in the cache. Derivatives
+# take all at once: those of a loop would copy the grid in each round.
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _spread(shape: tuple[int, ...], corner: Array, weights: Array, charges: Array) -> Array:
+    def add(grid: Array, some: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        return _spread_onto(grid, *some), None
+
+    blocks = tuple(_blocks(array, weights.shape[2]) for array in (corner, weights, charges))
+    return lax.scan(add, jnp.zeros(shape, charges.dtype), blocks)[0]
+
+
+@_spread.defjvp
+def _spread_jvp(shape: tuple[int, ...], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    def at_once(corner: Array, weights: Array, charges: Array) -> Array:
+        return _spread_onto(jnp.zeros(shape, charges.dtype), corner, weights, charges)
+
+    return _spread(shape, *primals), jax.jvp(at_once, primals, tangents)[1]
+
+
+@jax.custom_jvp
+def _gather(grid: Array, corner: Array, weights: Array) -> Array:
+    blocks = tuple(_blocks(array, weights.shape[2]) for array in (corner, weights))
+    values = lax.map(lambda some: _gather_from(grid, *some), blocks)
+    return values.reshape(-1)[: len(corner)]
+
+
+@_gather.defjvp
+def _gather_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    return _gather(*primals), jax.jvp(_gather_from, primals, tangents)[1]
+
+
+def _blocks(array: Array, order: int) -> Array:
+    """An array by atom, (blocks, atoms in one, ...), filled up with zeros."""
+    n_atoms = len(array)
+    at_once = ON_PROCESSORS if jax.default_backend() == "cpu" else ON_ACCELERATORS
+    n_blocks = max(1, -(-n_atoms * order**3 // at_once))
+    size = -(-n_atoms // n_blocks)
+    grown = ((0, n_blocks * size - n_atoms),) + ((0, 0),) * (array.ndim - 1)
+    return jnp.pad(array, grown).reshape(n_blocks, size, *array.shape[1:])
 
 
 def splines(
@@ -94,7 +148,7 @@ def splines(
     # Wrapped as numbers with a fraction, which in float32 may round to the size itself.
     corner = jnp.mod(floor, sizes).astype(jnp.int32) % jnp.asarray(shape, jnp.int32)[None, :]
     return Splines(
-        weights=cardinal_splines(within - floor, order).swapaxes(0, 1),
+        weights=cardinal_splines(within - floor, order),
         corner=jnp.concatenate([channel[:, None], corner], axis=1),
         n_channels=n_channels,
         shape=shape,

@@ -18,6 +18,7 @@ from lrpot.electrostatics import (
     gaussian_kernel,
     self_potential,
 )
+from lrpot.electrostatics.kernels import complementary_kernel
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
 from lrpot.neighbors import neighbor_list
@@ -388,6 +389,21 @@ def test_point_kernel_is_the_inverse_distance_and_nothing_at_the_charge_itself()
     values, slopes = kernel(jnp.array([0.0, 4.0]))
     np.testing.assert_array_equal(values, [0, 0.5])
     np.testing.assert_allclose(slopes, [0, -0.0625], rtol=1e-15)
+
+
+def test_what_a_gaussian_lacks_is_the_difference_of_both_kernels():
+    r_squared, gamma_squared = jnp.array([0.5, 4.0, 30.0]), jnp.array([0.2, 1.7, 4.0])
+
+    def difference(r_squared, gamma_squared):
+        whole = coulomb_kernel(r_squared, None)
+        return whole - coulomb_kernel(r_squared, gamma_squared)
+
+    for of in (lambda f: f, jax.grad, lambda f: jax.grad(f, 1), lambda f: jax.hessian(f, (0, 1))):
+        got = jax.vmap(of(complementary_kernel))(r_squared, gamma_squared)
+        expected = jax.vmap(of(difference))(r_squared, gamma_squared)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-14), got, expected
+        )
 
 
 # Derivatives -----------------------------------------------------------------------------------
