@@ -7,6 +7,7 @@ are Å, eV and e throughout. See `lrpot.MODELS`, `lrpot.predict` and `lrpot.fit`
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lrpot.allocator import keep_freed_memory
 from lrpot.errors import InputError
 from lrpot.io import load, save
 from lrpot.models import MODELS, cent, hdnnp_2g, hdnnp_3g, hdnnp_4g
@@ -32,6 +33,8 @@ _LAZY = {
 }
 
 __version__ = "0.1.0"
+
+keep_freed_memory()
 
 __all__ = [
     "MODELS",

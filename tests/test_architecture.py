@@ -17,6 +17,7 @@ FLOORS = {
     "config": 0,
     "elements": 0,
     "errors": 0,
+    "allocator": 0,
     "files": 0,
     "cutoffs": 0,
     "reciprocal": 1,
