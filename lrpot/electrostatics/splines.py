@@ -91,7 +91,8 @@ def _spread(shape: tuple[int, ...], corner: Array, weights: Array, charges: Arra
     def add(grid: Array, some: tuple[Array, Array, Array]) -> tuple[Array, None]:
         return _spread_onto(grid, *some), None
 
-    blocks = tuple(_blocks(array, weights.shape[2]) for array in (corner, weights, charges))
+    order = weights.shape[2]
+    blocks = _blocks(corner, order), _blocks(weights, order), _blocks(charges, order)
     return lax.scan(add, jnp.zeros(shape, charges.dtype), blocks)[0]
 
 
@@ -105,7 +106,8 @@ def _spread_jvp(shape: tuple[int, ...], primals: tuple, tangents: tuple) -> tupl
 
 @jax.custom_jvp
 def _gather(grid: Array, corner: Array, weights: Array) -> Array:
-    blocks = tuple(_blocks(array, weights.shape[2]) for array in (corner, weights))
+    order = weights.shape[2]
+    blocks = _blocks(corner, order), _blocks(weights, order)
     values = lax.map(lambda some: _gather_from(grid, *some), blocks)
     return values.reshape(-1)[: len(corner)]
 
