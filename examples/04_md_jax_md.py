@@ -82,6 +82,7 @@ trajectory = md.run(
     temperature=300.0,
     record_every=10,
     folder="md_example",
+    resume=False,
     key=jax.random.key(0),
 )
 spread = np.ptp(trajectory.log["conserved_eV"]) / system.n_atoms

@@ -1,6 +1,6 @@
 """A small 4G potential for carbon chains, trained once and kept beside the examples' output.
 
-Not an example itself: 01, 03, 04 and 05 take their potential from here, so that each can be run on
+Not an example itself: 01 and 03 to 06 take their potential from here, so that each can be run on
 its own. Training takes about 20 s; `make quickstart` trains a better one in a minute.
 """
 

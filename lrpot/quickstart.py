@@ -129,6 +129,7 @@ def quickstart(
         timestep=0.5,
         temperature=300.0,
         folder=folder / "md",
+        resume=False,
         key=jax.random.key(seed),
         progress=progress,
     )

@@ -19,6 +19,7 @@ FLOORS = {
     "errors": 0,
     "allocator": 0,
     "files": 0,
+    "checkpoint": 1,
     "cutoffs": 0,
     "reciprocal": 1,
     "system": 1,

@@ -89,7 +89,7 @@ def run(monkeypatch, capsys, folder):
 def test_help_names_every_command(run):
     status, output, _ = run("--help")
     assert status == 0
-    for name in ("quickstart", "train", "evaluate", "md", "info"):
+    for name in ("quickstart", "train", "evaluate", "md", "relax", "ipi", "info"):
         assert name in output
         assert run(name, "--help")[0] == 0
 
@@ -136,6 +136,22 @@ def test_md_writes_trajectory_and_log(run, folder):
     with (folder / "md" / "log.csv").open(newline="") as file:
         times = [float(row["time_fs"]) for row in csv.DictReader(file)]
     assert times == [0, 1, 2, 3]
+    status, output, _ = run("md", "4g.lrpot", "data.xyz", "--charge", "1", *options)
+    assert (status, output) == (
+        0,
+        "All 6 steps had been done before. Ask for more `--steps` to go on.\n",
+    )
+
+
+def test_relax_writes_the_minimum(run, folder):
+    options = ("--tolerance", "0.05", "--charge", "1")
+    status, output, _ = run("relax", "4g.lrpot", "data.xyz", "relaxed.xyz", *options)
+    assert status == 0
+    assert "the minimum is in relaxed.xyz" in output
+    (found,) = read_structures(folder / "relaxed.xyz")
+    assert float(found.system.total_charge) == 1
+    forces = lrpot.predict(lrpot.load(folder / "4g.lrpot"), found.system).forces
+    assert np.linalg.norm(forces, axis=1).max() < 0.0501
 
 
 def test_train_leaves_a_model_and_prints_test_errors(run, folder):
@@ -158,7 +174,8 @@ def test_train_leaves_a_model_and_prints_test_errors(run, folder):
         ),
         (("md", "2g.lrpot", "data.xyz", "--charge", "1"), "2g.lrpot is a potential of recipe"),
         (("md", "2g.lrpot", "nowhere.xyz"), "ASE cannot read nowhere.xyz"),
-        (("md", "2g.lrpot", "data.xyz", "--steps", "0"), "`steps`, `record_every`, `timestep`"),
+        (("md", "2g.lrpot", "data.xyz", "--steps", "0"), "`steps` and `restart_every` must be"),
+        (("ipi", "2g.lrpot", "data.xyz", "--port", "1"), "Cannot reach i-PI at localhost:1"),
         (("train", "nowhere.toml"), "Cannot read the configuration nowhere.toml"),
         (("train", "wrong.toml"), "Unknown key `zeta` in [descriptor] of the configuration. Did"),
     ],

@@ -32,11 +32,13 @@ class ChargeMemory(eqx.Module):
         charges: Charges of the last steps, the latest first, in e.
         adjoint: Adjoint charges of the same steps, in e.
         steps: How many have been remembered.
+        failures: How many of those were not solved to the tolerance.
     """
 
     charges: Float[Array, "depth atoms"]
     adjoint: Float[Array, "depth atoms"]
     steps: Int[Array, ""]
+    failures: Int[Array, ""]
 
     def guess(self) -> tuple[Float[Array, " atoms"], Float[Array, " atoms"]]:
         """Charges and adjoint of the next step; zeros, a cold start, of an empty memory."""
@@ -57,6 +59,7 @@ class ChargeMemory(eqx.Module):
             charges=jnp.concatenate([charges.charges[None], self.charges[:-1]]),
             adjoint=jnp.concatenate([charges.adjoint[None], self.adjoint[:-1]]),
             steps=self.steps + 1,
+            failures=self.failures + ~charges.converged,
         )
 
 
@@ -71,7 +74,8 @@ def charge_memory(n_atoms: int, *, depth: int = 5, dtype: jnp.dtype | None = Non
     if depth < 1:
         raise InputError(f"A memory holds at least one step, got depth={depth}.")
     nothing = jnp.zeros((depth, n_atoms), dtype=dtype)
-    return ChargeMemory(nothing, nothing, jnp.zeros((), jnp.int32))
+    none = jnp.zeros((), jnp.int32)
+    return ChargeMemory(nothing, nothing, steps=none, failures=none)
 
 
 @functools.lru_cache(maxsize=16)

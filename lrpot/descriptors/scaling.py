@@ -60,6 +60,18 @@ class Scaling(eqx.Module):
         counts = (jnp.abs(beyond) > ROUNDING) & (numbers > 0)[:, None]
         return jnp.where(counts, beyond, 0.0)
 
+    def outside_relative(
+        self, features: Float[Array, "atoms features"], numbers: Int[Array, " atoms"]
+    ) -> Float[Array, "atoms features"]:
+        """How far raw features are outside of their range, either side, in widths of that range.
+
+        Features that did not vary in the training data are not used, and count as inside.
+        """
+        width = (self.maximum - self.minimum)[element_index(numbers, self.elements)]
+        used = width > CONSTANT_RANGE
+        beyond = jnp.abs(self.outside(features, numbers))
+        return jnp.where(used, beyond / jnp.where(used, width, 1.0), 0.0)
+
 
 def identity_scaling(elements: tuple[int, ...], n_features: int) -> Scaling:
     """A scaling that changes nothing, to be replaced by `scaling_from_data`."""

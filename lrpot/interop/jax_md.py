@@ -16,7 +16,11 @@ from jax_md import custom_partition, partition, space
 from jaxtyping import Array, ArrayLike, Float
 
 from lrpot.charges import Charges
-from lrpot.environment import environment_from_displacement, environment_from_shifts
+from lrpot.environment import (
+    Environment,
+    environment_from_displacement,
+    environment_from_shifts,
+)
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors
 from lrpot.potential import Guess, Potential, check_elements
@@ -188,12 +192,23 @@ class JaxMdModel:
         self,
         R: Float[Array, "atoms 3"],
         neighbor: Any,
+        *,
+        guess: Guess | None = None,
+        **kwargs: Any,
+    ) -> tuple[Float[Array, " atoms"], Charges | None]:
+        return self.potential(*self.surroundings(R, neighbor, **kwargs), guess=guess)
+
+    def surroundings(
+        self,
+        R: Float[Array, "atoms 3"],
+        neighbor: Any,
+        *,
         box: Array | None = None,
         perturbation: Array | None = None,
         total_charge: ArrayLike | None = None,
-        guess: Guess | None = None,
         **_: Any,
-    ) -> tuple[Float[Array, " atoms"], Charges | None]:
+    ) -> tuple[System, Environment]:
+        """The system and its environment, as a potential takes them."""
         _check_charge(self.potential, total_charge)
         images = hasattr(neighbor, "shifts")
         if images:
@@ -217,9 +232,9 @@ class JaxMdModel:
             index, shifts = neighbor.idx.astype(jnp.int32), neighbor.shifts.astype(jnp.int32)
             overflow = jnp.asarray(neighbor.did_buffer_overflow)
             neighbors = Neighbors(index, shifts, self.reciprocal, overflow)
-            return self.potential(system, environment_from_shifts(system, neighbors), guess=guess)
+            return system, environment_from_shifts(system, neighbors)
         passed = {"box": box, "perturbation": perturbation}
-        environment = environment_from_displacement(
+        return system, environment_from_displacement(
             self.displacement,
             R,
             self.numbers,
@@ -227,7 +242,6 @@ class JaxMdModel:
             reciprocal=self.reciprocal,
             **{name: value for name, value in passed.items() if value is not None},
         )
-        return self.potential(system, environment, guess=guess)
 
 
 def _by_coordinate(pbc: tuple[bool, bool, bool]) -> Array:

@@ -15,7 +15,8 @@ from lrpot.charges import ChargeMemory, Charges, charge_memory
 from lrpot.interop.jax_md import Displacement, JaxMdModel
 from lrpot.potential import Potential
 
-ForceFn = Callable[..., tuple[Array, Charges | None]]
+ForceFn = Callable[..., tuple[Any, Charges | None]]
+"""Forces, or what else an integrator takes in their place, and charges."""
 
 
 def forces_for_jax_md(
@@ -78,7 +79,7 @@ def remembering(
     inside: list[ChargeMemory] = []
     outside: list[Charges | None] = []
 
-    def force(R: Array, **rest: Any) -> Array:
+    def force(R: Array, **rest: Any) -> Any:
         forces, charges = force_fn(R, guess=inside[0].guess(), **rest)
         outside[:] = [charges]
         return forces

@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from lrpot.checkpoint import fingerprint, read_checkpoint, read_notes, write_checkpoint
 from lrpot.data import LABELS, Batch, Structure, make_batches
 from lrpot.errors import InputError
 from lrpot.potential import Potential
@@ -19,7 +20,6 @@ from lrpot.training.calibrate import (
     kept_bytes,
     scale_charge_input,
 )
-from lrpot.training.checkpoint import fingerprint, read_checkpoint, read_notes, write_checkpoint
 from lrpot.training.loss import predict_batch
 from lrpot.training.progress import Reporter, reporter
 from lrpot.training.stages import Stage, check_stages, default_stages

@@ -35,5 +35,5 @@ def test_example_runs(example, folder):
     assert done.stdout
 
 
-def test_there_are_five_examples():
-    assert len(EXAMPLES) == 5
+def test_there_are_six_examples():
+    assert len(EXAMPLES) == 6

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 import lrpot
-from lrpot.training import charge_stage, energy_stage, fit
-from lrpot.training.checkpoint import (
+from lrpot.checkpoint import (
     FILE,
     fingerprint,
     read_checkpoint,
     read_notes,
     write_checkpoint,
 )
+from lrpot.training import charge_stage, energy_stage, fit
 
 TRAINING = """
 import sys
@@ -141,7 +141,7 @@ def test_a_checkpoint_is_whole_whenever_its_writer_is_killed(tmp_path):
     """Each is so large that the process is most likely killed while it writes."""
     script = (
         "import sys, pathlib, numpy as np, jax.numpy as jnp\n"
-        "from lrpot.training.checkpoint import write_checkpoint\n"
+        "from lrpot.checkpoint import write_checkpoint\n"
         "for number in range(10**6):\n"
         "    tree = [jnp.full(2_000_000, float(number))]\n"
         "    write_checkpoint(pathlib.Path(sys.argv[1]), tree, {'number': number})\n"

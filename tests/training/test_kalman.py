@@ -12,6 +12,7 @@ import pytest
 import safetensors.numpy
 
 import lrpot
+from lrpot.checkpoint import FILE
 from lrpot.config import from_mapping
 from lrpot.data import make_batches
 from lrpot.potential import trainable
@@ -27,7 +28,6 @@ from lrpot.training import (
     squared_errors,
 )
 from lrpot.training import kalman as module
-from lrpot.training.checkpoint import FILE
 from lrpot.training.kalman import KalmanFilter, coupled, kalman_update, schedule
 from lrpot.training.observations import observe
 

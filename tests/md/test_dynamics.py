@@ -235,8 +235,8 @@ def test_heavier_atoms_move_more_slowly(local):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "`steps`, .* must be positive"),
-        ({"record_every": 0}, "must be positive"),
+        ({"steps": 0}, "`steps` and .* must be positive"),
+        ({"record_every": 0}, "`record_every`, .* must be positive"),
         ({"timestep": -0.5}, "must be positive"),
         ({"damping": 0.0}, "must be positive"),
         ({"temperature": -1.0}, "`temperature` not negative"),

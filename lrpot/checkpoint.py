@@ -1,4 +1,4 @@
-"""The state of a training on disk: whole or not there, and only of the same training."""
+"""The state of a training or a simulation on disk: whole or not there."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ def read_notes(folder: Path) -> dict[str, Any] | None:
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path} is not a checkpoint of lrpot, or it is damaged ({error}). Delete it to start "
-            "the training over."
+            "over."
         ) from None
 
 
@@ -64,7 +64,7 @@ def read_checkpoint(folder: Path, like: T) -> T:
     stored = [array for _, array in sorted(safetensors.numpy.load_file(folder / FILE).items())]
     if [(one.shape, one.dtype) for one in stored] != [(one.shape, one.dtype) for one in expected]:
         raise InputError(
-            f"The checkpoint in {folder} is of a potential or an optimiser of another shape or "
-            "precision. Train in another folder, or delete it to start over."
+            f"The checkpoint in {folder} is of a potential, a system or an optimiser of another "
+            "shape or precision. Take another folder, or delete it to start over."
         )
     return eqx.combine(jax.tree.unflatten(structure, [jnp.asarray(one) for one in stored]), rest)

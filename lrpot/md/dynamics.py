@@ -1,0 +1,241 @@
+"""Molecular dynamics of one system in jax-md."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from lrpot.checkpoint import fingerprint
+from lrpot.errors import InputError
+from lrpot.md.checks import check_frame, check_start
+from lrpot.md.progress import bar
+from lrpot.md.recorder import Recorder
+from lrpot.md.settings import Ensemble, Limits, Settings
+from lrpot.md.simulation import Simulation
+from lrpot.potential import Potential
+from lrpot.system import System, upright
+
+SPACE = 10.0
+"""A cell is at least so much higher than its slab, in Å."""
+
+LOG = ("time_fs", "potential_energy_eV", "kinetic_energy_eV", "conserved_eV", "temperature_K")
+"""Columns of the log."""
+
+BREATHING_LOG = (*LOG, "volume_A3", "pressure_bar")
+"""Columns of the log at constant pressure."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+    """Recorded frames of a simulation; the first is the start, or where it went on.
+
+    Attributes:
+        system: The system as it was simulated: a triclinic cell is turned so that its first
+            vector points along x and its second lies in the xy plane, and the cell of a slab is
+            made higher where it leaves less than `SPACE` for the atoms to move.
+        positions: [frames, atoms, 3], in Å.
+        velocities: [frames, atoms, 3], in Å/fs.
+        log: One array per column of `LOG`, at constant pressure of `BREATHING_LOG`.
+            `conserved_eV` is the total energy in the `nve` ensemble and includes thermostat and
+            barostat in `nvt` and `npt`; under `langevin` friction nothing is conserved and it is
+            the total energy. `temperature_K` does without the centre of mass, which rests, except
+            under `langevin`, where it moves.
+        charges: [frames, atoms], in e; `None` for a potential without charges.
+        cells: [frames, 3, 3], lattice vectors as rows, in Å; `None` in open space.
+    """
+
+    system: System
+    positions: np.ndarray
+    velocities: np.ndarray
+    log: dict[str, np.ndarray]
+    charges: np.ndarray | None
+    cells: np.ndarray | None = None
+
+    def drift(self) -> float:
+        """Slope of the conserved quantity by a straight-line fit, in eV/atom/ps.
+
+        Raises:
+            InputError: If there is one frame only.
+        """
+        time = self.log["time_fs"] / 1000
+        if len(time) < 2:
+            raise InputError("A drift needs two frames, but there is one: nothing was simulated.")
+        return float(np.polyfit(time, self.log["conserved_eV"], 1)[0]) / self.system.n_atoms
+
+
+def run(
+    potential: Potential,
+    system: System,
+    *,
+    steps: int,
+    timestep: float = 0.5,
+    ensemble: Ensemble = "nve",
+    temperature: float = 300.0,
+    damping: float = 100.0,
+    pressure: float = 1.0,
+    pressure_damping: float = 1000.0,
+    record_every: int = 20,
+    restart_every: int = 50,
+    masses: np.ndarray | None = None,
+    folder: str | Path | None = None,
+    resume: bool = True,
+    limits: Limits | None = None,
+    key: PRNGKeyArray,
+    progress: bool = False,
+) -> Trajectory:
+    """Simulate one system with jax-md.
+
+    With a folder the simulation can be interrupted at any time: called again with the same
+    arguments it goes on from the last state that was stored, to the very numbers of an unbroken
+    run on the same kind of device; called with more `steps` it is prolonged. What comes back then
+    begins where it went on; the files hold everything.
+
+    Args:
+        potential: The potential.
+        system: Where to start; its total charge stays what it is.
+        steps: Number of time steps, those of an interrupted run included.
+        timestep: In fs.
+        ensemble: `nve`; `nvt` with a Nosé-Hoover chain; `langevin` with friction and noise;
+            `npt` with Nosé-Hoover chains and a cell that keeps its shape and changes its size.
+        temperature: Of the first velocities and of the thermostat, in K.
+        damping: Time constant of the thermostat, in fs.
+        pressure: In bar, for `npt`.
+        pressure_damping: Time constant of the cell, in fs, for `npt`.
+        record_every: Steps between two recorded frames.
+        restart_every: Recorded frames between two stored states; there is one at the end, too.
+        masses: [atoms], in amu; those of the elements when not given.
+        folder: Where to write `trajectory.xyz` (extended XYZ) and `log.csv`, frame by frame while
+            the simulation runs, and `checkpoint.safetensors`, the state to go on from.
+        resume: Whether to go on with what the folder holds; otherwise it is overwritten.
+        limits: When to stop because something went wrong; see `Limits` for what is checked
+            when not given.
+        key: Random key of the velocities (and the noise).
+        progress: Whether to show a progress bar.
+
+    Raises:
+        InputError: If settings make no sense, the start is no structure, a limit is exceeded, or
+            the folder holds another simulation or cannot be written to.
+    """
+    settings = Settings(
+        ensemble=ensemble,
+        timestep=timestep,
+        temperature=temperature,
+        damping=damping,
+        pressure=pressure,
+        pressure_damping=pressure_damping,
+        record_every=record_every,
+    )
+    if steps < 1 or restart_every < 1:
+        raise InputError(
+            f"`steps` and `restart_every` must be positive, got {steps} and {restart_every}."
+        )
+    _check_system(potential, system, settings)
+    system = _upright(system)
+    masses = _masses(system, masses)
+    limits = Limits() if limits is None else limits
+    columns = BREATHING_LOG if ensemble == "npt" else LOG
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.key_data(key)  # numbers can be stored
+    identity = fingerprint(potential, dataclasses.asdict(settings), system, masses, key)
+    # jax-md 0.2.29 mixes int32 and int64 in its cell lists, once per compilation.
+    warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
+    folder = None if folder is None else Path(folder)
+    recorder = Recorder(folder, system, columns, identity, resume=resume)
+    simulation = Simulation(potential, system, settings, masses)
+    extrapolation = limits.extrapolation is not None
+    try:
+        if recorder.notes is None:
+            state, done = simulation.start(key), 0
+        else:
+            state, done = recorder.restored(simulation), recorder.notes["step"]
+        frames = [simulation.frame(state, done, extrapolation=extrapolation)]
+        start = frames[0]["conserved_eV"]
+        if recorder.notes is None:
+            check_start(system, frames[0])
+            recorder.write(frames[0])
+        else:
+            start = recorder.notes["start"]
+        with bar(steps, timestep, done=done, show=progress) as advance:
+            while done < steps:
+                count = min(record_every, steps - done)
+                state = simulation.advance(state, count)
+                done += count
+                frame = simulation.frame(state, done, extrapolation=extrapolation)
+                check_frame(frame, done, float(start), system, limits)
+                frames.append(frame)
+                recorder.write(frame)
+                if done == steps or done % (record_every * restart_every) == 0:
+                    recorder.store(simulation, state, step=done, start=float(start))
+                advance(count, frame)
+    finally:
+        recorder.close()
+    stacked = {
+        name: np.stack([one[name] for one in frames])
+        for name in ("positions", "velocities", "charges", "cells", *columns)
+        if name in frames[0]
+    }
+    return Trajectory(
+        system=system,
+        positions=stacked["positions"],
+        velocities=stacked["velocities"],
+        log={name: stacked[name] for name in columns},
+        charges=stacked.get("charges"),
+        cells=stacked.get("cells"),
+    )
+
+
+def _check_system(potential: Potential, system: System, settings: Settings) -> None:
+    if system.external is not None or system.fragments is not None:
+        raise InputError(
+            "Fields, applied potentials and fragments are known to `lrpot.predict`, but not to "
+            "molecular dynamics yet: simulate without them."
+        )
+    if settings.ensemble == "npt" and not all(system.pbc):
+        raise InputError(
+            f"Constant pressure needs a crystal, got pbc={system.pbc}. Take `nvt`, or a cell with "
+            "periodicity along all of its vectors."
+        )
+    potential.neighbors(system)  # complains about overlapping atoms and unknown elements
+
+
+def _masses(system: System, masses: np.ndarray | None) -> np.ndarray:
+    from ase.data import atomic_masses
+
+    if masses is None:
+        return atomic_masses[np.asarray(system.numbers)]
+    masses = np.asarray(masses, dtype=float)
+    if masses.shape != (system.n_atoms,) or not (masses > 0).all():
+        raise InputError(
+            f"`masses` must be {system.n_atoms} positive numbers in amu, one for each atom; got "
+            f"{masses.tolist()}."
+        )
+    return masses
+
+
+def _upright(system: System) -> System:
+    """Turn a periodic system so that its cell is lower triangular, as jax-md wants it.
+
+    A cell without space for the atoms along an open vector gets a longer one.
+    """
+    if system.cell is None:
+        return system
+    cell = np.asarray(system.cell)
+    open_vectors = ~np.array(system.pbc)
+    across = upright(cell, open_vectors)
+    heights = np.ptp(np.asarray(system.positions) @ np.linalg.inv(across), axis=0) + SPACE
+    low = open_vectors & (np.abs(np.diag(cell @ np.linalg.inv(across))) < heights)
+    system = dataclasses.replace(
+        system, cell=np.where(low[:, None], heights[:, None] * across, cell)
+    )
+    q, r = np.linalg.qr(np.asarray(system.cell).T)
+    signs = np.sign(np.diag(r))
+    rotation = q * signs[None, :]
+    return dataclasses.replace(
+        system,
+        positions=np.asarray(system.positions) @ rotation,
+        cell=np.tril(np.asarray(system.cell) @ rotation),
+    )

@@ -1,0 +1,94 @@
+"""Minima: no forces and no stress there, and no compilation on the way."""
+
+import ase
+import equinox as eqx
+import numpy as np
+import pytest
+from ase.mep import NEB
+from ase.optimize import FIRE
+from ase.vibrations import Vibrations
+
+import lrpot
+from lrpot import md
+from lrpot.interop import ase as adapter
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilations():
+    """Shapes that the calculator has been compiled for."""
+    shapes = []
+
+    def traced(potential, system, neighbors, **settings):
+        shapes.append(neighbors.index.shape)
+        return lrpot.evaluate(potential, system, neighbors, **settings)
+
+    quick = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapter, "_compiled", eqx.filter_jit(traced, compiler_options=quick))
+        yield shapes
+
+
+@pytest.fixture(scope="module")
+def relaxed(bound, ion):
+    return md.minimise(bound, ion, tolerance=1e-4)
+
+
+def test_a_minimum_is_a_structure_without_forces_below_the_start(bound, ion, relaxed):
+    before, after = (lrpot.predict(bound, system) for system in (ion, relaxed))
+    assert float(after.energy) < float(before.energy) - 0.1
+    assert np.linalg.norm(after.forces, axis=1).max() < 1e-4
+    np.testing.assert_allclose(after.charges.sum(), 1.0, atol=1e-10)
+
+
+def test_atoms_that_move_are_not_compiled_for_again(bound, ion, compilations):
+    """Not in forty steps of relaxation and more, through new lists with other neighbours."""
+    known = len(compilations)
+    atoms = ase.Atoms(np.asarray(ion.numbers), np.asarray(ion.positions))
+    atoms.calc = lrpot.Calculator(bound, total_charge=1.0)
+    for seed in range(20):
+        atoms.rattle(0.1, seed=seed)
+        atoms.get_forces()
+    md.minimise(bound, ion, tolerance=1e-3)
+    assert len(set(compilations[known:])) == len(compilations[known:]) <= 1
+
+
+def test_vibrations_of_a_minimum_are_real_and_those_of_the_whole_vanish(bound, relaxed, tmp_path):
+    """Twelve modes, six of which are free motion: phonons of a molecule."""
+    atoms = ase.Atoms(np.asarray(relaxed.numbers), np.asarray(relaxed.positions))
+    atoms.calc = lrpot.Calculator(bound, total_charge=1.0)
+    vibrations = Vibrations(atoms, name=str(tmp_path / "modes"), delta=0.003)
+    vibrations.run()
+    wave_numbers = np.sort(np.abs(vibrations.get_frequencies()))  # in 1/cm
+    squares = np.sort(np.real(vibrations.get_frequencies() ** 2))
+    assert wave_numbers[5] < 0.1 * wave_numbers[6]
+    assert squares[0] > -(wave_numbers[6] ** 2) / 25
+
+
+def test_a_band_between_two_minima_has_one_calculator_for_each_image(bound, relaxed):
+    """The two hydrogens swap; climbing the band lowers its highest image."""
+    ends = [ase.Atoms(np.asarray(relaxed.numbers), np.asarray(relaxed.positions)) for _ in "ab"]
+    ends[1].positions[[1, 2]] = ends[1].positions[[2, 1]]
+    images = [ends[0], *(ends[0].copy() for _ in range(3)), ends[1]]
+    for image in images:
+        image.calc = lrpot.Calculator(bound, total_charge=1.0)
+    band = NEB(images, k=1.0, method="improvedtangent")
+    band.interpolate("idpp")
+    energies = [image.get_potential_energy() for image in images]
+    np.testing.assert_allclose(energies[0], energies[-1], rtol=1e-10)
+    with FIRE(band, logfile=None) as optimiser:
+        optimiser.run(fmax=0.1, steps=15)
+    assert max(image.get_potential_energy() for image in images) < max(energies)
+
+
+def test_a_cell_is_relaxed_to_the_pressure_on_it(solid, crystal):
+    pressure = 0.02
+    found = md.minimise(solid, crystal, cell=True, pressure=pressure, tolerance=1e-3)
+    stress = lrpot.predict(solid, found).stress
+    np.testing.assert_allclose(stress, -pressure * np.eye(3), atol=5e-4)
+
+
+def test_what_cannot_be_relaxed_is_told(local, ion):
+    with pytest.raises(lrpot.InputError, match="There is no cell to relax"):
+        md.minimise(local, ion, cell=True)
+    with pytest.raises(lrpot.InputError, match="No minimum after 1 steps"):
+        md.minimise(local, ion, tolerance=1e-8, max_steps=1)
