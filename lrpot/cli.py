@@ -56,13 +56,22 @@ def quickstart(
 
 
 @app.command()
-def train(config: Annotated[Path, typer.Argument(help="TOML file.")]) -> None:
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file.")],
+    coordinator: Annotated[
+        str | None, typer.Option(help="host:port of the first of several processes, or `auto`.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="How many there are.")] = None,
+    process: Annotated[int | None, typer.Option(help="Which of them this is, from 0.")] = None,
+) -> None:
     """Train a potential as CONFIG says; called again, go on where it was interrupted."""
     from lrpot.tables import groups_table
     from lrpot.training.config import train as run
+    from lrpot.training.devices import join, writes
 
+    join(coordinator, processes, process)
     _, evaluation = run(config, progress=console.is_terminal)
-    if evaluation is not None:
+    if evaluation is not None and writes():
         console.print(groups_table(evaluation))
 
 

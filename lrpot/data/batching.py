@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from lrpot.data.structures import LABELS, Structure
 from lrpot.descriptors import Linearised
@@ -45,6 +45,12 @@ class Batch(eqx.Module):
 
     def __getitem__(self, selection: Array) -> "Batch":
         return jax.tree.map(lambda array: array[selection], self)
+
+    def take(self, rows: Int[Array, " structures"]) -> "Batch":
+        """The structures in these rows; at −1 one without labels, which teaches nothing."""
+        chosen = self[jnp.maximum(rows, 0)]
+        known = {label: jnp.where(rows < 0, 0.0, have) for label, have in chosen.known.items()}
+        return dataclasses.replace(chosen, known=known)
 
 
 def make_batches(

@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from lrpot.data import Batch
 from lrpot.potential import Potential
+from lrpot.training.devices import ONE, Devices
 from lrpot.training.loss import loss
 
 
@@ -22,6 +23,7 @@ class Adam:
         weight_decay: Relative to the learning rate.
         clip: Largest norm of a gradient.
         updates: How many there will be.
+        devices: That share the structures of an update.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Adam:
         weight_decay: float,
         clip: float,
         updates: int,
+        devices: Devices = ONE,
     ):
         schedule = optax.warmup_cosine_decay_schedule(
             init_value=0.1 * learning_rate,
@@ -40,7 +43,7 @@ class Adam:
             decay_steps=max(updates, updates // 50 + 2),
             end_value=0.01 * learning_rate,
         )
-        self.weights = weights
+        self.weights, self.devices = weights, devices
         self._transformation = optax.chain(
             optax.clip_by_global_norm(clip),
             optax.adamw(schedule, b2=0.99, weight_decay=weight_decay),
@@ -56,7 +59,8 @@ class Adam:
         """New parameters and state, and the mean squared error of each label before the update."""
 
         def objective(parameters: Potential) -> tuple[Array, dict[str, Array]]:
-            return loss(eqx.combine(parameters, rest), batch, self.weights)
+            potential = eqx.combine(parameters, rest)
+            return loss(potential, batch, self.weights, devices=self.devices)
 
         gradient, means = jax.grad(objective, has_aux=True)(parameters)
         step, state = self._transformation.update(

@@ -20,6 +20,7 @@ from lrpot.files import replacing
 from lrpot.io import load, save
 from lrpot.models import MODELS
 from lrpot.potential import Potential
+from lrpot.training.devices import writes
 from lrpot.training.fit import Fit, fit
 from lrpot.training.metrics import Evaluation, evaluate_structures
 from lrpot.training.stages import Stage, default_stages
@@ -64,6 +65,7 @@ class TrainSettings:
         scaling: Of the descriptor, see `lrpot.descriptors.scaling_from_data`.
         keep: Keep descriptors in memory, see `lrpot.fit`.
         seed: Of first weights, validation split and order of the data.
+        devices: How many share the structures of an update, see `lrpot.fit`; 0 for all.
         folder: For the model, checkpoints, history, plots and test errors.
     """
 
@@ -79,6 +81,7 @@ class TrainSettings:
     scaling: str = "sigma"
     keep: bool = True
     seed: int = 0
+    devices: int = 0
     folder: str = "training"
 
 
@@ -92,6 +95,8 @@ def train(path: str | Path, *, progress: bool = True) -> tuple[Fit, Evaluation |
     Args:
         path: TOML file with the fields of `TrainSettings`.
         progress: Whether to show a progress bar.
+
+    Of several processes (see `lrpot.fit`) each calls this, and the first writes the files.
 
     Returns:
         The outcome, and the errors on the test data.
@@ -128,15 +133,16 @@ def train(path: str | Path, *, progress: bool = True) -> tuple[Fit, Evaluation |
         keep=settings.keep,
         folder=folder,
         seed=settings.seed,
+        devices=settings.devices or None,
         progress=progress,
     )
-    save(folder / "model.lrpot", outcome.potential)
-    write_json(folder / "history.json", outcome.history)
-    plots.learning_curve(outcome.history, folder / "learning_curve.png")
-    evaluation = None
-    if test is not None:
-        evaluation = evaluate_structures(outcome.potential, test)
-        write_json(folder / "errors.json", evaluation.as_dict())
+    evaluation = None if test is None else evaluate_structures(outcome.potential, test)
+    if writes():
+        save(folder / "model.lrpot", outcome.potential)
+        write_json(folder / "history.json", outcome.history)
+        plots.learning_curve(outcome.history, folder / "learning_curve.png")
+        if evaluation is not None:
+            write_json(folder / "errors.json", evaluation.as_dict())
     return outcome, evaluation
 
 

@@ -20,6 +20,7 @@ from lrpot.training.calibrate import (
     kept_bytes,
     scale_charge_input,
 )
+from lrpot.training.devices import find_devices, writes
 from lrpot.training.loss import predict_batch
 from lrpot.training.progress import Reporter, reporter
 from lrpot.training.stages import Stage, check_stages, default_stages
@@ -67,6 +68,7 @@ def fit(
     folder: str | Path | None = None,
     checkpoint_seconds: float = 20.0,
     seed: int = 0,
+    devices: int | None = None,
     progress: bool = True,
 ) -> Fit:
     """Train a potential on reference structures.
@@ -91,6 +93,10 @@ def fit(
         folder: For checkpoints.
         checkpoint_seconds: Least time between two checkpoints.
         seed: Of the order of the structures.
+        devices: How many share the structures of each update; all that JAX finds when not given.
+            Each holds all data. Parameters agree with those from one device within rounding.
+            Several processes that `jax.distributed` has brought together call this alike, and
+            use all of their devices; only the first writes files.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -102,6 +108,7 @@ def fit(
         raise InputError("There are no structures to train on.")
     stages = default_stages(potential, train) if stages is None else tuple(stages)
     check_stages(stages, potential, train)
+    shared = find_devices(devices)
     folder = None if folder is None else Path(folder)
     settings = (stages, atomic_energies, scaling, keep, seed)
     data = [
@@ -125,19 +132,18 @@ def fit(
     if stored is not None:
         notes = stored
 
-    with reporter(progress, stages, notes.history) as report:
+    with reporter(progress and writes(), stages, notes.history) as report:
         for number in range(notes.stage, len(stages)):
             if number > notes.stage:
                 notes = dataclasses.replace(
                     notes, stage=number, epoch=0, best_loss=float("inf"), waited=0
                 )
-            if folder is not None and stored is not None and number == stored.stage:
-                stage = Trainer(stages[number], seed + number, potential, batches, held_out)
-                stage.state, stage.rest = read_checkpoint(folder, (stage.state, stage.rest))
-            else:
-                if new:
-                    potential = _with_charge_input(potential, stages, number, batches)
-                stage = Trainer(stages[number], seed + number, potential, batches, held_out)
+            resumed = folder is not None and stored is not None and number == stored.stage
+            if new and not resumed:
+                potential = _with_charge_input(potential, stages, number, batches)
+            stage = Trainer(stages[number], seed + number, potential, batches, held_out, shared)
+            if folder is not None and resumed:
+                stage.put(*read_checkpoint(folder, (stage.state, stage.rest)))
             potential = _run(stage, notes, names, folder, checkpoint_seconds, report)
     return Fit(potential, notes.history)
 
@@ -178,10 +184,11 @@ def _run(
             stage.keep_best()
         report(row)
         last = notes.epoch == settings.epochs
-        if folder is not None and (last or time.monotonic() - written > checkpoint_seconds):
+        due = last or time.monotonic() - written > checkpoint_seconds
+        if folder is not None and due and writes():
             write_checkpoint(folder, (stage.state, stage.rest), dataclasses.asdict(notes))
             written = time.monotonic()
-    return eqx.combine(stage.state.best, stage.rest)
+    return stage.result()
 
 
 def _not_finite(settings: Stage, epoch: int, errors: dict[str, float], blamed: list[str]) -> str:

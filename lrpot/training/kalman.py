@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from lrpot.data import Batch
 from lrpot.errors import InputError, suggestion
 from lrpot.potential import Potential
+from lrpot.training.devices import ONE, Devices
 from lrpot.training.observations import observe
 
 Coupling = Literal["auto", "global", "element", "layer"]
@@ -116,12 +117,19 @@ class KalmanFilter:
         weights: Weight of each label in the loss; observations count by its square root.
         updates_per_epoch: What schedules refer to.
         seed: Of the choice of force components.
+        devices: That share the structures of an update.
     """
 
     def __init__(
-        self, settings: Kalman, weights: dict[str, float], *, updates_per_epoch: int, seed: int
+        self,
+        settings: Kalman,
+        weights: dict[str, float],
+        *,
+        updates_per_epoch: int,
+        seed: int,
+        devices: Devices = ONE,
     ):
-        self.settings, self.weights, self.seed = settings, weights, seed
+        self.settings, self.weights, self.seed, self.devices = settings, weights, seed, devices
         self.updates_per_epoch = updates_per_epoch
 
     def start(self, parameters: Potential) -> FilterState:
@@ -165,6 +173,7 @@ class KalmanFilter:
             share=settings.forces,
             threshold=settings.threshold,
             key=key,
+            devices=self.devices,
         )
         measured = jnp.sum(found.errors**2) / jnp.maximum(found.present.sum(), 1)
         rate = jnp.where(state.updates == 0, 1.0, min(1.0, 2 / self.updates_per_epoch))

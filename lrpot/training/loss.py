@@ -9,6 +9,7 @@ from lrpot.data import Batch
 from lrpot.potential import Potential
 from lrpot.predict import evaluate
 from lrpot.system import Prediction
+from lrpot.training.devices import ONE, Devices
 
 
 def predict_batch(
@@ -31,14 +32,28 @@ def with_kept(potential: Potential, single: Batch) -> Potential:
 
 
 def squared_errors(
-    potential: Potential, batch: Batch, weights: dict[str, float]
+    potential: Potential, batch: Batch, weights: dict[str, float], *, devices: Devices = ONE
 ) -> dict[str, Float[Array, " structures"]]:
     """Mean squared error of each label within each structure, for the labels with a weight.
 
     Energies count per atom, in (eV/atom)²; forces in (eV/Å)² per component; charges in e² per
     atom; the dipole in (e Å)² and the stress in (eV/Å³)² per component. A structure without the
     label has the error 0.
+
+    Args:
+        potential: The potential.
+        batch: Structures, a multiple of the number of devices.
+        weights: By label.
+        devices: That share the structures.
     """
+    return devices.split(lambda shared, share: _squared_errors(shared, share, weights))(
+        potential, batch
+    )
+
+
+def _squared_errors(
+    potential: Potential, batch: Batch, weights: dict[str, float]
+) -> dict[str, Float[Array, " structures"]]:
     prediction = predict_batch(
         potential, batch, forces=bool(weights.get("forces")), stress=bool(weights.get("stress"))
     )
@@ -63,13 +78,13 @@ def squared_errors(
 
 
 def loss(
-    potential: Potential, batch: Batch, weights: dict[str, float]
+    potential: Potential, batch: Batch, weights: dict[str, float], *, devices: Devices = ONE
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Weighted sum of the mean squared errors, and each of them.
 
     The mean is over the structures of the batch that have the label.
     """
-    errors = squared_errors(potential, batch, weights)
+    errors = squared_errors(potential, batch, weights, devices=devices)
     means = {
         label: error.sum() / jnp.maximum(batch.known[label].sum(), 1)
         for label, error in errors.items()

@@ -1,5 +1,7 @@
 """What structures tell about the parameters: errors, and derivatives of the predictions by them."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from lrpot.data import Batch
 from lrpot.potential import Potential
 from lrpot.predict import deformed
+from lrpot.training.devices import ONE, Devices
 from lrpot.training.loss import with_kept
 
 _STRAINS = np.array(
@@ -45,6 +48,7 @@ def observe(
     share: float = 1.0,
     threshold: float = 0.0,
     key: PRNGKeyArray,
+    devices: Devices = ONE,
 ) -> tuple[Observations, dict[str, Float[Array, ""]]]:
     """Observations of all structures of a batch, and the mean squared error of each label.
 
@@ -60,18 +64,23 @@ def observe(
         threshold: Components with an error above `threshold` times the root mean square over
             their structure are taken first; 0 to choose without looking.
         key: Of the choice.
+        devices: That share the structures, of which there must be a multiple of their number.
     """
     components = max(1, round(share * 3 * batch.systems.positions.shape[1]))
 
-    def one(single: Batch, key: PRNGKeyArray) -> dict[str, _Compared]:
-        view = _View(parameters, rest, single)
+    def one(shared: tuple[Potential, Potential], single: Batch, key: PRNGKeyArray):
+        view = _View(*shared, single)
         return {
             **_of_energy(view, wanted, components=components, threshold=threshold, key=key),
             **_of_charges(view, wanted),
         }
 
     wanted = {label for label, weight in weights.items() if weight}
-    compared = jax.vmap(one)(batch, jax.random.split(key, batch.size))
+    share_of_each = devices.split(
+        lambda shared, share: jax.vmap(functools.partial(one, shared))(*share)
+    )
+    keys = jax.random.split(key, batch.size)
+    compared: dict[str, _Compared] = share_of_each((parameters, rest), (batch, keys))
     parts, means = [], {}
     for label, found in compared.items():
         known = batch.known[label]

@@ -13,6 +13,7 @@ from jaxtyping import Array
 from lrpot.data import Batch
 from lrpot.potential import Potential, trainable
 from lrpot.training.adam import Adam
+from lrpot.training.devices import ONE, Devices
 from lrpot.training.kalman import KalmanFilter
 from lrpot.training.loss import squared_errors
 from lrpot.training.stages import PARTS, Stage
@@ -37,9 +38,11 @@ class Trainer:
         potential: Potential,
         batches: Sequence[Batch],
         held_out: Sequence[Batch],
+        devices: Devices = ONE,
     ):
-        self.settings, self.seed = settings, seed
-        self.batches, self.held_out = batches, held_out
+        self.settings, self.seed, self.devices = settings, seed, devices
+        self.batches = [devices.place(batch) for batch in batches]
+        self.held_out = [devices.place(batch) for batch in held_out]
         learnt = trainable(potential)
         for part in PARTS:
             if part not in settings.train:
@@ -59,14 +62,24 @@ class Trainer:
         }
         self.sizes = [min(settings.batch_size, batch.size) for batch in batches]
         updates = sum(batch.size // size for batch, size in zip(batches, self.sizes, strict=True))
-        self.optimiser = _optimiser(settings, self.weights, updates, seed)
-        self.state = State(parameters, parameters, parameters, self.optimiser.start(parameters))
+        self.optimiser = _optimiser(settings, self.weights, updates, seed, devices)
+        self.put(
+            State(parameters, parameters, parameters, self.optimiser.start(parameters)), self.rest
+        )
         self._updates = eqx.filter_jit(self._update_all)
-        self._errors = eqx.filter_jit(
-            lambda parameters, rest, batch: squared_errors(
-                eqx.combine(parameters, rest), batch, self.weights
+        self._squared_errors = eqx.filter_jit(
+            lambda parameters, rest, batch, rows: squared_errors(
+                eqx.combine(parameters, rest), batch.take(rows), self.weights, devices=devices
             )
         )
+
+    def put(self, state: State, rest: Potential) -> None:
+        """Go on from a state, which may come from a file."""
+        self.state, self.rest = self.devices.place((state, rest))
+
+    def result(self) -> Potential:
+        """The potential with the best parameters so far."""
+        return self.devices.bring_back(eqx.combine(self.state.best, self.rest))
 
     def keep_best(self) -> None:
         """Remember the averaged parameters as the best so far."""
@@ -85,9 +98,8 @@ class Trainer:
         counts: dict[str, float] = {}
         for at in random.permutation(len(groups)):
             number, rows = groups[at]
-            self.state, means = self._updates(
-                self.state, self.rest, self.batches[number], jnp.asarray(rows)
-            )
+            filled = self.devices.place(jnp.asarray(self.devices.filled(rows)))
+            self.state, means = self._updates(self.state, self.rest, self.batches[number], filled)
             for label, values in means.items():
                 # The mean of an update is over the structures that have the label.
                 known = np.asarray(self.batches[number].known[label])[rows].sum(axis=1)
@@ -100,9 +112,9 @@ class Trainer:
         sums: dict[str, float] = dict.fromkeys(self.weights, 0.0)
         counts: dict[str, float] = dict.fromkeys(self.weights, 0.0)
         for batch in self.held_out:
-            for label, errors in self._errors(self.state.average, self.rest, batch).items():
+            for label, errors in self._errors(self.state.average, batch).items():
                 sums[label] += float(errors.sum())
-                counts[label] += float(batch.known[label].sum())
+                counts[label] += float(np.sum(batch.known[label]))
         means = {label: sums[label] / counts[label] for label in sums if counts[label]}
         if not means:
             return {}, None
@@ -114,9 +126,14 @@ class Trainer:
         return [
             (number, int(row))
             for number, batch in enumerate(self.batches)
-            for errors in self._errors(parameters, self.rest, batch).values()
+            for errors in self._errors(parameters, batch).values()
             for row in np.flatnonzero(~np.isfinite(errors))
         ]
+
+    def _errors(self, parameters: Potential, batch: Batch) -> dict[str, np.ndarray]:
+        rows = self.devices.place(jnp.asarray(self.devices.filled(np.arange(batch.size))))
+        errors = self._squared_errors(parameters, self.rest, batch, rows)
+        return {label: np.asarray(values)[: batch.size] for label, values in errors.items()}
 
     def _update_all(
         self, state: State, rest: Potential, data: Batch, rows: Array
@@ -125,21 +142,28 @@ class Trainer:
 
         def update(state: State, row: Array) -> tuple[State, dict[str, Array]]:
             parameters, optimiser, means = self.optimiser.update(
-                state.parameters, state.optimiser, rest, data[row]
+                state.parameters, state.optimiser, rest, data.take(row)
             )
             average = jax.tree.map(
                 lambda old, new: decay * old + (1 - decay) * new, state.average, parameters
             )
             return State(parameters, average, state.best, optimiser), means
 
-        return jax.lax.scan(update, state, rows)
+        return self.devices.whole(jax.lax.scan(update, state, rows))
 
 
 def _optimiser(
-    stage: Stage, weights: dict[str, float], updates_per_epoch: int, seed: int
+    stage: Stage, weights: dict[str, float], updates_per_epoch: int, seed: int, devices: Devices
 ) -> Adam | KalmanFilter:
     assert stage.epochs is not None
     if stage.kalman is not None:
-        return KalmanFilter(stage.kalman, weights, updates_per_epoch=updates_per_epoch, seed=seed)
+        return KalmanFilter(
+            stage.kalman,
+            weights,
+            updates_per_epoch=updates_per_epoch,
+            seed=seed,
+            devices=devices,
+        )
     settings = {name: getattr(stage, name) for name in ("learning_rate", "weight_decay", "clip")}
-    return Adam(weights, updates=stage.epochs * updates_per_epoch, **settings)
+    updates = stage.epochs * updates_per_epoch
+    return Adam(weights, updates=updates, devices=devices, **settings)
