@@ -56,6 +56,24 @@ def quickstart(
 
 
 @app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="Structures with labels (extended XYZ).")],
+    json: Annotated[Path | None, typer.Option(help="Write the whole report to this file.")] = None,
+    show: Annotated[int, typer.Option(help="Cases to list of each kind.")] = 5,
+) -> None:
+    """Look DATA over before training: duplicates, outliers, missing and impossible labels."""
+    from lrpot.data import check_data, read_readable
+    from lrpot.tables import report_tables
+    from lrpot.training.config import write_json
+
+    report = check_data(*read_readable(data))
+    for table in report_tables(report, show=show):
+        console.print(table)
+    if json is not None:
+        write_json(json, report.as_dict())
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="TOML file.")],
     coordinator: Annotated[

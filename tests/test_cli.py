@@ -89,7 +89,7 @@ def run(monkeypatch, capsys, folder):
 def test_help_names_every_command(run):
     status, output, _ = run("--help")
     assert status == 0
-    for name in ("quickstart", "train", "evaluate", "md", "relax", "ipi", "info"):
+    for name in ("quickstart", "check", "train", "evaluate", "md", "relax", "ipi", "info"):
         assert name in output
         assert run(name, "--help")[0] == 0
 
@@ -105,6 +105,19 @@ def test_info_says_what_a_model_is(run):
     assert lines["short_range"] == "networks 11-4-1, silu, the last input being the charge"
     parameters = 2 * (10 * 4 + 4 + 4 + 1) + 2 * (11 * 4 + 4 + 4 + 1) + 2
     assert lines["parameters"] == str(parameters)
+
+
+def test_check_prints_and_writes_what_is_odd(run, folder):
+    """The forces of these molecules do not fit their geometry: they spin them."""
+    status, output, _ = run("check", "data.xyz", "--show", "3", "--json", "out/report.json")
+    assert status == 0
+    assert "8 structures" in output
+    assert "0 e: 4, 1 e: 4" in output
+    written = json.loads((folder / "out" / "report.json").read_text())
+    assert [(one["kind"], len(one["cases"])) for one in written["findings"]] == [("torques", 8)]
+    assert "8 torques" in output
+    assert "… and 5 more" in output
+    assert "data.xyz, structure" in output
 
 
 def test_evaluate_prints_and_writes_the_errors(run, folder):

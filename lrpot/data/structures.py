@@ -101,23 +101,38 @@ def read_structures(
         InputError: If the file cannot be read, a required label is missing (the names that were
             found are listed), or values contradict each other; the structure is named.
     """
-    import ase.io  # takes a second, and only files need it
-
-    try:
-        frames = ase.io.read(path, ":")
-    except FileNotFoundError:
-        raise InputError(f"There is no data file {path}.") from None
-    except Exception as error:
-        raise InputError(f"ASE cannot read {path}: {type(error).__name__}: {error}") from error
-    if not frames:
-        raise InputError(f"{path} holds no structures.")
+    frames = _frames(path)
     for label in require:
         if label not in LABELS:
             raise InputError(f"Unknown label `{label}`. {suggestion(label, LABELS)}")
     return [
-        _structure(atoms, f"{path}, structure {number}", keys or Keys(), require, charge_tolerance)
-        for number, atoms in enumerate(frames)
+        _structure(atoms, name, keys or Keys(), require, charge_tolerance) for name, atoms in frames
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Why a structure could not be read, and its name."""
+
+    name: str
+    message: str
+
+
+def read_readable(
+    path: str | Path, *, keys: Keys | None = None
+) -> tuple[list[Structure], list[Problem]]:
+    """Read what can be read of a file, whatever the charges sum to, and tell about the rest.
+
+    Raises:
+        InputError: If the file itself cannot be read.
+    """
+    structures, problems = [], []
+    for name, atoms in _frames(path):
+        try:
+            structures.append(_structure(atoms, name, keys or Keys(), (), np.inf))
+        except InputError as error:
+            problems.append(Problem(name, str(error).removeprefix(f"{name}: ")))
+    return structures, problems
 
 
 def write_structures(path: str | Path, structures: Sequence[Structure]) -> None:
@@ -155,6 +170,21 @@ def system_from_atoms(atoms: Any, total_charge: ArrayLike, name: str = "The stru
         )
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+
+
+def _frames(path: str | Path) -> list[tuple[str, Any]]:
+    """Structures of a file as `ase.Atoms`, with their names."""
+    import ase.io  # takes a second, and only files need it
+
+    try:
+        frames = ase.io.read(path, ":")
+    except FileNotFoundError:
+        raise InputError(f"There is no data file {path}.") from None
+    except Exception as error:
+        raise InputError(f"ASE cannot read {path}: {type(error).__name__}: {error}") from error
+    if not frames:
+        raise InputError(f"{path} holds no structures.")
+    return [(f"{path}, structure {number}", atoms) for number, atoms in enumerate(frames)]
 
 
 def _structure(

@@ -1,0 +1,295 @@
+"""What is odd about a data set, before a training finds out: what `lrpot check` does."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lrpot.data.repeats import distances_of, repeated
+from lrpot.data.structures import LABELS, Problem, Structure
+from lrpot.elements import COVALENT_RADII, SYMBOLS
+
+ATOMS_OVERLAP = 0.5
+"""Closest distance that is not reported, in sums of covalent radii."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What is reported from where on.
+
+    Attributes:
+        same: Structures are the same if no distance between atoms differs by more, in Å.
+        energy, forces, charges: Labels of the same structure contradict each other above this
+            difference, in eV/atom, eV/Å and e.
+        spread: An outlier is further from the median than so many robust standard deviations
+            (1.48 times the median distance from the median).
+        charge_sum: Between the sum of charges and the total charge, in e.
+        net_force, torque: Size of their sums over a structure, in eV/Å and eV.
+        asymmetry: Between opposite components of the stress, in eV/Å³.
+    """
+
+    same: float = 1e-3
+    energy: float = 1e-3
+    forces: float = 0.02
+    charges: float = 0.01
+    spread: float = 8.0
+    charge_sum: float = 0.01
+    net_force: float = 0.05
+    torque: float = 0.1
+    asymmetry: float = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One kind of oddity.
+
+    Attributes:
+        kind: In a word or two.
+        meaning: What it means, in a sentence.
+        cases: Names of the structures, and what was found in them, the worst first.
+    """
+
+    kind: str
+    meaning: str
+    cases: list[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What is in a data set, and what is odd about it.
+
+    Attributes:
+        count: Number of structures that could be read.
+        labels: Structures with each label.
+        elements: Structures with, and atoms of, each element.
+        total_charges: Structures of each total charge.
+        ranges: Least, median and largest value over the structures: of the energy left over by a
+            linear fit to composition and total charge (eV/atom), the largest force (eV/Å), the
+            smallest distance (Å), the pressure (eV/Å³), and what the sum of charges (e), net force
+            (eV/Å) and torque (eV, molecules only) are off by.
+        findings: The oddities.
+    """
+
+    count: int
+    labels: dict[str, int]
+    elements: dict[str, dict[str, int]]
+    total_charges: dict[str, int]
+    ranges: dict[str, tuple[float, float, float]]
+    findings: list[Finding]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain values, fit for JSON."""
+        return dataclasses.asdict(self)
+
+
+def check_data(
+    structures: Sequence[Structure],
+    problems: Sequence[Problem] = (),
+    *,
+    limits: Limits | None = None,
+) -> Report:
+    """Look a data set over.
+
+    Structures are the same when elements, total charge, cell and all distances between atoms
+    agree, wherever they are, however turned or mirrored, and in whatever order the atoms are
+    listed. A crystal in two different cells is not recognised.
+
+    Args:
+        structures: The data.
+        problems: What could not be read, from `lrpot.data.read_readable`.
+        limits: What is reported from where on.
+    """
+    limits = limits or Limits()
+    values = _values(structures)
+    findings = [
+        _unreadable(problems),
+        _missing(structures),
+        *_repeated(structures, limits),
+        *_outlying(structures, values, limits),
+        *_inconsistent(structures, values, limits),
+    ]
+    atoms = [Counter(SYMBOLS[number] for number in _numbers(one)) for one in structures]
+    found = sorted({symbol for one in atoms for symbol in one})
+    charges = [float(one.system.total_charge) for one in structures]
+    return Report(
+        count=len(structures),
+        labels={label: len(_having(structures, label)) for label in LABELS},
+        elements={
+            symbol: {
+                "structures": sum(symbol in one for one in atoms),
+                "atoms": sum(one[symbol] for one in atoms),
+            }
+            for symbol in found
+        },
+        total_charges={f"{charge:g}": charges.count(charge) for charge in sorted(set(charges))},
+        ranges={
+            name: (float(np.min(of)), float(np.median(of)), float(np.max(of)))
+            for name, of in ((name, list(of.values())) for name, of in values.items())
+            if of
+        },
+        findings=[one for one in findings if one.cases],
+    )
+
+
+Values = dict[str, dict[int, float]]
+"""Quantity -> number of structure -> value, where there is one."""
+
+
+def _values(structures: Sequence[Structure]) -> Values:
+    names = ("energy", "largest_force", "smallest_distance", "pressure")
+    values: Values = {name: {} for name in names}
+    values |= {name: {} for name in ("charge_sum", "net_force", "torque", "asymmetry")}
+    for number, one in enumerate(structures):
+        if one.system.n_atoms > 1:
+            values["smallest_distance"][number] = float(distances_of(one).min())
+        if one.forces is not None:
+            values["largest_force"][number] = _largest(one.forces)
+            values["net_force"][number] = _largest(one.forces.sum(axis=0, keepdims=True))
+        if one.forces is not None and one.system.cell is None:
+            arms = np.asarray(one.system.positions) - np.asarray(one.system.positions).mean(axis=0)
+            values["torque"][number] = _largest(np.cross(arms, one.forces).sum(0, keepdims=True))
+        if one.charges is not None:
+            total = float(one.system.total_charge)
+            values["charge_sum"][number] = abs(float(one.charges.sum()) - total)
+        if one.stress is not None:
+            values["pressure"][number] = -float(np.trace(one.stress)) / 3
+            values["asymmetry"][number] = float(np.abs(one.stress - one.stress.T).max())
+    labelled = _having(structures, "energy")
+    if labelled:
+        rest = _energies_left([structures[number] for number in labelled])
+        values["energy"] = dict(zip(labelled, rest.tolist(), strict=True))
+    return values
+
+
+def _energies_left(structures: Sequence[Structure]) -> np.ndarray:
+    """Energy per atom that a linear fit to composition and total charge leaves over, in eV."""
+    elements = np.unique(np.concatenate([_numbers(one) for one in structures]))
+    charges = [float(one.system.total_charge) for one in structures]
+    counts = np.array([[np.sum(_numbers(one) == z) for z in elements] for one in structures], float)
+    # The fit is to energies per atom, about their mean: sums of 1e6 eV would swamp the differences.
+    sizes = counts.sum(axis=1)
+    groups = np.array([[one == other for other in sorted(set(charges))] for one in charges], float)
+    columns = np.hstack([counts, groups]) / sizes[:, None]
+    energies = np.array([one.energy for one in structures], float) / sizes
+    energies -= np.median(energies)
+    kept = np.ones(len(energies), bool)
+    rest = energies
+    for _ in range(3):  # without what was far off the fit before
+        fit = np.linalg.lstsq(columns[kept], energies[kept], rcond=1e-10)[0]
+        rest = energies - columns @ fit
+        kept = np.abs(rest - np.median(rest)) <= 10 * max(_spread(rest), 1e-6)
+    return rest
+
+
+def _unreadable(problems: Sequence[Problem]) -> Finding:
+    meaning = "Cannot be read, or hold values that are not finite; training would stop at them."
+    return Finding("unreadable", meaning, [(one.name, one.message) for one in problems])
+
+
+def _missing(structures: Sequence[Structure]) -> Finding:
+    used = [label for label in LABELS if _having(structures, label)]
+    lacks = [(one, [label for label in used if getattr(one, label) is None]) for one in structures]
+    meaning = "Lack labels that others have. They train on what they do have."
+    cases = [(one.name, f"no {', '.join(missing)}") for one, missing in lacks if missing]
+    return Finding("missing labels", meaning, cases)
+
+
+def _repeated(structures: Sequence[Structure], limits: Limits) -> list[Finding]:
+    tolerances = {label: getattr(limits, label) for label in ("energy", "forces", "charges")}
+    pairs = repeated(structures, same=limits.same, tolerances=tolerances)
+    cases = [(f"{one.name} = {other.name}", differs) for one, other, differs in pairs]
+    return [
+        Finding(
+            "duplicates",
+            "The same structure with the same labels, more than once.",
+            [case for case in cases if not case[1]],
+        ),
+        Finding(
+            "contradictions",
+            "The same structure with different labels: no potential can learn both.",
+            [case for case in cases if case[1]],
+        ),
+    ]
+
+
+def _outlying(structures: Sequence[Structure], values: Values, limits: Limits) -> list[Finding]:
+    def cases(name: str, unit: str, *, floor: float, side: int = 0) -> list[tuple[str, str]]:
+        of = values[name]
+        if not of:
+            return []
+        samples = np.array(list(of.values()))
+        middle = np.median(samples)
+        limit = max(limits.spread * _spread(samples), floor)
+        off = {
+            n: v - middle for n, v in of.items() if (side * (v - middle) or abs(v - middle)) > limit
+        }
+        worst = sorted(off, key=lambda number: -abs(off[number]))
+        return [(structures[n].name, f"{of[n]:.4g} {unit}, median {middle:.4g}") for n in worst]
+
+    radii = {
+        number: distance
+        for number, distance in values["smallest_distance"].items()
+        if (distances_of(structures[number]) < ATOMS_OVERLAP * _contact(structures[number])).any()
+    }
+    return [
+        Finding(
+            "energy outliers",
+            "Energies far off a linear fit to composition and total charge.",
+            cases("energy", "eV/atom", floor=1e-3),
+        ),
+        Finding(
+            "force outliers",
+            "Forces much larger than in other structures.",
+            cases("largest_force", "eV/Å", floor=1.0, side=1),
+        ),
+        Finding("stress outliers", "Unusual pressures.", cases("pressure", "eV/Å³", floor=1e-3)),
+        Finding(
+            "close atoms",
+            f"Atoms closer than {ATOMS_OVERLAP} times the sum of their covalent radii.",
+            [
+                (structures[number].name, f"{radii[number]:.3f} Å")
+                for number in sorted(radii, key=lambda number: radii[number])
+            ],
+        ),
+    ]
+
+
+def _inconsistent(structures: Sequence[Structure], values: Values, limits: Limits) -> list[Finding]:
+    def cases(name: str, limit: float, unit: str) -> list[tuple[str, str]]:
+        off = {number: value for number, value in values[name].items() if value > limit}
+        worst = sorted(off, key=lambda number: -off[number])
+        return [(structures[number].name, f"{off[number]:.3g} {unit}") for number in worst]
+
+    sums = "Charges that do not sum to the total charge."
+    forces = "Forces that do not sum to zero: no potential has such forces."
+    torques = "Forces that would set a molecule spinning: no potential has such forces."
+    return [
+        Finding("charge sums", sums, cases("charge_sum", limits.charge_sum, "e")),
+        Finding("net forces", forces, cases("net_force", limits.net_force, "eV/Å")),
+        Finding("torques", torques, cases("torque", limits.torque, "eV")),
+        Finding("stresses", "Not symmetric.", cases("asymmetry", limits.asymmetry, "eV/Å³")),
+    ]
+
+
+def _having(structures: Sequence[Structure], label: str) -> list[int]:
+    return [n for n, one in enumerate(structures) if getattr(one, label) is not None]
+
+
+def _numbers(structure: Structure) -> np.ndarray:
+    return np.asarray(structure.system.numbers)
+
+
+def _largest(vectors: np.ndarray) -> float:
+    return float(np.linalg.norm(vectors, axis=1).max(initial=0.0))
+
+
+def _spread(samples: np.ndarray) -> float:
+    return 1.4826 * float(np.median(np.abs(samples - np.median(samples))))
+
+
+def _contact(structure: Structure) -> np.ndarray:
+    """Sums of covalent radii of all pairs of atoms i < j, in Å."""
+    radii = np.array([COVALENT_RADII[number] for number in _numbers(structure)])
+    return np.add.outer(radii, radii)[np.triu_indices(len(radii), 1)]
