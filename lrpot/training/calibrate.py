@@ -1,5 +1,6 @@
 """Statistics of the training data that a potential carries: offsets, scalings, energy scale."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
@@ -93,6 +94,46 @@ def calibrate(
         )
         potential = _with_energies(potential, structures, offsets)
     return _with_mean_charges(potential, structures)
+
+
+def offsets_of(potential: Potential) -> np.ndarray:
+    """Energy offsets of the elements, in eV; zeros for a potential without."""
+    term = potential.terms.get("offsets")
+    if not isinstance(term, Offsets):
+        return np.zeros(len(potential.elements))
+    return np.asarray(term.energies, float)
+
+
+def with_offsets(potential: Potential, energies: np.ndarray) -> Potential:
+    """The same potential with other energy offsets, in eV, if it has such a term."""
+    term = potential.terms.get("offsets")
+    if not isinstance(term, Offsets):
+        return potential
+    stored = jnp.asarray(energies, dtype=term.energies.dtype)
+    return eqx.tree_at(lambda one: one.terms["offsets"].energies, potential, stored)
+
+
+def relative(
+    batch: Batch, structures: Sequence[Structure], elements: tuple[int, ...], offsets: np.ndarray
+) -> Batch:
+    """The batch with energies relative to offsets, subtracted in double precision.
+
+    Total energies of 10⁶ eV, as all-electron programs have them, leave single precision with a
+    resolution of 0.06 eV, and what is to be learnt with few digits even in double precision.
+
+    Args:
+        batch: Of structures.
+        structures: The same, in the order of the batch.
+        elements: Atomic numbers that the offsets belong to.
+        offsets: In eV.
+    """
+    energies = np.zeros(len(structures))
+    for row, one in enumerate(structures):
+        if one.energy is not None:
+            counts = np.sum(np.equal.outer(elements, np.asarray(one.system.numbers)), axis=1)
+            energies[row] = float(one.energy) - counts @ offsets
+    stored = jnp.asarray(energies, dtype=batch.labels["energy"].dtype)
+    return dataclasses.replace(batch, labels={**batch.labels, "energy": stored})
 
 
 def is_calibrated(potential: Potential) -> bool:

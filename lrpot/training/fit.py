@@ -18,13 +18,16 @@ from lrpot.training.calibrate import (
     is_calibrated,
     keep_descriptors,
     kept_bytes,
+    offsets_of,
+    relative,
     scale_charge_input,
+    with_offsets,
 )
 from lrpot.training.devices import find_devices, writes
 from lrpot.training.loss import predict_batch
 from lrpot.training.progress import Reporter, reporter
 from lrpot.training.stages import Stage, check_stages, default_stages
-from lrpot.training.trainer import Trainer
+from lrpot.training.trainer import NotFinite, Trainer
 
 KEEP_AT_MOST = 8e9
 """Memory that kept descriptors and Jacobians may take, in bytes."""
@@ -102,7 +105,8 @@ def fit(
     Raises:
         InputError: If the data lack what the stages train on, hold an unknown element, or the
             folder holds the checkpoint of another training.
-        FloatingPointError: If the loss is not finite any more.
+        FloatingPointError: If an update is not finite; it is not made, and structures that cause it
+            are named.
     """
     if not train:
         raise InputError("There are no structures to train on.")
@@ -120,12 +124,21 @@ def fit(
     stacked = make_batches(train, potential)
     batches = [batch for batch, _ in stacked]
     names = [[train[number].name for number in chosen] for _, chosen in stacked]
-    held_out = [batch for batch, _ in make_batches(validation, potential)]
     new = not is_calibrated(potential)
     if new:
         potential = calibrate(
             potential, train, batches, atomic_energies=atomic_energies, scaling=scaling
         )
+    offsets = offsets_of(potential)
+    potential = with_offsets(potential, offsets_of(potential) - offsets)
+    batches = [
+        relative(batch, [train[number] for number in chosen], potential.elements, offsets)
+        for batch, chosen in stacked
+    ]
+    held_out = [
+        relative(batch, [validation[number] for number in chosen], potential.elements, offsets)
+        for batch, chosen in make_batches(validation, potential)
+    ]
     if keep and kept_bytes(potential, (*batches, *held_out)) <= KEEP_AT_MOST:
         batches = [keep_descriptors(potential, batch) for batch in batches]
         held_out = [keep_descriptors(potential, batch) for batch in held_out]
@@ -145,7 +158,7 @@ def fit(
             if folder is not None and resumed:
                 stage.put(*read_checkpoint(folder, (stage.state, stage.rest)))
             potential = _run(stage, notes, names, folder, checkpoint_seconds, report)
-    return Fit(potential, notes.history)
+    return Fit(with_offsets(potential, offsets_of(potential) + offsets), notes.history)
 
 
 def _run(
@@ -162,8 +175,11 @@ def _run(
     while notes.epoch != settings.epochs:
         if settings.patience and notes.waited >= settings.patience:
             break
-        before = stage.state.parameters
-        train_errors = stage.epoch(notes.epoch)
+        try:
+            train_errors = stage.epoch(notes.epoch)
+        except NotFinite as failed:
+            spoilt = [names[failed.number][row] for row in stage.spoilt(failed.number, failed.rows)]
+            raise FloatingPointError(_not_finite(settings, notes.epoch + 1, spoilt)) from None
         validation_errors, validation_loss = stage.validate()
         notes.epoch += 1
         row = {
@@ -173,9 +189,6 @@ def _run(
             "train": train_errors,
             "validation": validation_errors,
         }
-        if not all(np.isfinite(list(train_errors.values()))):
-            blamed = [names[batch][row] for batch, row in stage.not_finite(before)]
-            raise FloatingPointError(_not_finite(settings, notes.epoch, train_errors, blamed))
         notes.history.append(row)
         notes.waited += 1
         if validation_loss is None or validation_loss < notes.best_loss:
@@ -191,18 +204,19 @@ def _run(
     return stage.result()
 
 
-def _not_finite(settings: Stage, epoch: int, errors: dict[str, float], blamed: list[str]) -> str:
+def _not_finite(settings: Stage, epoch: int, spoilt: list[str]) -> str:
     message = (
-        f"The training error is not finite in epoch {epoch} of stage `{settings.name}`: {errors}. "
+        f"Training stopped before an update that is not finite, in epoch {epoch} of stage "
+        f"`{settings.name}`. "
     )
-    if blamed:
-        shown = "; ".join(dict.fromkeys(blamed[:5]))
+    if spoilt:
+        shown = "; ".join(spoilt[:5])
         return (
-            f"{message}It was not even before that epoch for {shown}: look at geometry and labels, "
-            "these are outliers at least."
+            f"{message}The error or its gradient is not finite for {shown}: look at geometry and "
+            "labels, `lrpot check` helps, and leave out what is wrong."
         )
     remedy = {"adam": "Lower `learning_rate`", "kalman": "Give `noise` a first value"}
-    return f"{message}{remedy[settings.optimiser]}, or look for outliers in the data."
+    return f"{message}{remedy[settings.optimiser]}, or look for outliers with `lrpot check`."
 
 
 def _with_charge_input(

@@ -15,7 +15,7 @@ from lrpot.potential import Potential, trainable
 from lrpot.training.adam import Adam
 from lrpot.training.devices import ONE, Devices
 from lrpot.training.kalman import KalmanFilter
-from lrpot.training.loss import squared_errors
+from lrpot.training.loss import loss, squared_errors
 from lrpot.training.stages import PARTS, Stage
 
 
@@ -26,6 +26,18 @@ class State(eqx.Module):
     average: Potential
     best: Potential
     optimiser: Any
+
+
+class NotFinite(Exception):  # noqa: N818  (it says what is the case; `fit` makes an error of it)
+    """An update would have made parameters or errors that are not finite, and was not made.
+
+    Attributes:
+        number, rows: The batch and the rows of the structures of that update.
+    """
+
+    def __init__(self, number: int, rows: np.ndarray):
+        super().__init__(number, rows)
+        self.number, self.rows = number, rows
 
 
 class Trainer:
@@ -86,7 +98,11 @@ class Trainer:
         self.state = dataclasses.replace(self.state, best=self.state.average)
 
     def epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the data in an order that depends on seed and epoch alone."""
+        """One pass over the data in an order that depends on seed and epoch alone.
+
+        Raises:
+            NotFinite: At the first update that fails; the state is the one before it.
+        """
         random = np.random.default_rng((self.seed, epoch))
         groups = []
         for number, (batch, size) in enumerate(zip(self.batches, self.sizes, strict=True)):
@@ -99,7 +115,11 @@ class Trainer:
         for at in random.permutation(len(groups)):
             number, rows = groups[at]
             filled = self.devices.place(jnp.asarray(self.devices.filled(rows)))
-            self.state, means = self._updates(self.state, self.rest, self.batches[number], filled)
+            self.state, means, finite = self._updates(
+                self.state, self.rest, self.batches[number], filled
+            )
+            if not np.all(finite):
+                raise NotFinite(number, rows[np.argmin(finite)])
             for label, values in means.items():
                 # The mean of an update is over the structures that have the label.
                 known = np.asarray(self.batches[number].known[label])[rows].sum(axis=1)
@@ -121,13 +141,23 @@ class Trainer:
         total = sum(self.weights[label] * mean for label, mean in means.items())
         return {label: mean**0.5 for label, mean in means.items()}, total
 
-    def not_finite(self, parameters: Potential) -> list[tuple[int, int]]:
-        """Structures with an error that is not finite, by number of their batch and row in it."""
+    def spoilt(self, number: int, rows: np.ndarray) -> list[int]:
+        """Which of these structures of a batch have an error or a gradient that is not finite."""
+
+        def one(parameters: Potential, rest: Potential, batch: Batch) -> Array:
+            def total(parameters: Potential) -> Array:
+                return loss(eqx.combine(parameters, rest), batch, self.weights)[0]
+
+            value, slope = jax.value_and_grad(total)(parameters)
+            return _all_finite((value, slope))
+
+        local = self.devices.bring_back
+        parameters, rest = local(self.state.parameters), local(self.rest)
+        batch, is_finite = local(self.batches[number]), eqx.filter_jit(one)
         return [
-            (number, int(row))
-            for number, batch in enumerate(self.batches)
-            for errors in self._errors(parameters, batch).values()
-            for row in np.flatnonzero(~np.isfinite(errors))
+            int(row)
+            for row in rows
+            if not is_finite(parameters, rest, batch[jnp.asarray(row)[None]])
         ]
 
     def _errors(self, parameters: Potential, batch: Batch) -> dict[str, np.ndarray]:
@@ -137,19 +167,30 @@ class Trainer:
 
     def _update_all(
         self, state: State, rest: Potential, data: Batch, rows: Array
-    ) -> tuple[State, dict[str, Array]]:
+    ) -> tuple[State, dict[str, Array], Array]:
         decay = self.settings.averaging or 0.0
 
-        def update(state: State, row: Array) -> tuple[State, dict[str, Array]]:
+        def update(carry: tuple[State, Array], row: Array):
+            state, so_far = carry
             parameters, optimiser, means = self.optimiser.update(
                 state.parameters, state.optimiser, rest, data.take(row)
             )
             average = jax.tree.map(
                 lambda old, new: decay * old + (1 - decay) * new, state.average, parameters
             )
-            return State(parameters, average, state.best, optimiser), means
+            updated = State(parameters, average, state.best, optimiser)
+            finite = so_far & _all_finite((updated, means))
+            # After an update that fails there are no others: its cause can still be found.
+            state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
+            return (state, finite), (means, finite)
 
-        return self.devices.whole(jax.lax.scan(update, state, rows))
+        (state, _), (means, finite) = jax.lax.scan(update, (state, jnp.array(True)), rows)
+        return self.devices.whole((state, means, finite))
+
+
+def _all_finite(tree: Any) -> Array:
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
 
 
 def _optimiser(

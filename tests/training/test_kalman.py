@@ -460,7 +460,7 @@ def test_the_published_schedules_train_everything_at_once(tiny, molecules, setti
 def test_a_structure_that_spoils_the_errors_is_named(tiny, molecules):
     absurd = dataclasses.replace(molecules[5], energy=np.array(1e200), name="the absurd one")
     structures = [*molecules[:5], absurd, *molecules[6:]]
-    message = r"epoch 1 of stage `energies`.*before that epoch for the absurd one: look"
+    message = r"epoch 1 of stage `energies`.*not finite for the absurd one: look"
     with pytest.raises(FloatingPointError, match=message):
         quietly(
             tiny.potential("hdnnp_2g"),
