@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lrpot.allocator import keep_freed_memory
+from lrpot.committee import Committee
 from lrpot.errors import InputError
 from lrpot.io import load, save
 from lrpot.models import MODELS, cent, hdnnp_2g, hdnnp_3g, hdnnp_4g
@@ -39,6 +40,7 @@ keep_freed_memory()
 __all__ = [
     "MODELS",
     "Calculator",
+    "Committee",
     "InputError",
     "Neighbors",
     "Potential",

@@ -146,11 +146,9 @@ def md(
 ) -> None:
     """Run molecular dynamics in jax-md; called again, go on where it was interrupted."""
     from lrpot.interop.ase import from_ase
-    from lrpot.io import load
     from lrpot.md import Limits, run
 
-    potential, start = load(model), _structure(structure)
-    _check_charge(model, potential, charge)
+    potential, start = _potential(model, charge), _structure(structure)
     trajectory = run(
         potential,
         from_ase(start, total_charge=charge),
@@ -198,13 +196,11 @@ def relax(
 
     from lrpot.data import Structure, write_structures
     from lrpot.interop.ase import from_ase
-    from lrpot.io import load
     from lrpot.md import minimise
     from lrpot.predict import predict
     from lrpot.units import BAR
 
-    potential, start = load(model), _structure(structure)
-    _check_charge(model, potential, charge)
+    potential, start = _potential(model, charge), _structure(structure)
     found = minimise(
         potential,
         from_ase(start, total_charge=charge),
@@ -231,10 +227,8 @@ def ipi(
 ) -> None:
     """Give forces to i-PI, over the socket that it listens at, until it ends."""
     from lrpot.interop.ipi import drive
-    from lrpot.io import load
 
-    potential, atoms = load(model), _structure(structure)
-    _check_charge(model, potential, charge)
+    potential, atoms = _potential(model, charge), _structure(structure)
     answered = drive(potential, atoms, unix=unix, host=host, port=port, total_charge=charge)
     console.print(f"i-PI has ended after {answered} evaluations.")
 
@@ -249,12 +243,23 @@ def _structure(path: Path) -> Any:
         raise InputError(f"ASE cannot read {path}: {error}") from error
 
 
-def _check_charge(model: Path, potential: Any, charge: float | None) -> None:
+def _potential(model: Path, charge: float | None) -> Any:
+    """One potential that can have the charge."""
+    from lrpot.committee import Committee
+    from lrpot.io import load
+
+    potential = load(model)
+    if isinstance(potential, Committee):
+        raise InputError(
+            f"{model} is a committee, and this command runs one potential: store one with "
+            "`lrpot.save(path, committee.members[0])`, or use `lrpot.Calculator` in ASE."
+        )
     if charge is not None and potential.charge_model is None:
         raise InputError(
             f"{model} is a potential of recipe `{potential.recipe}`, which has no charges and "
             f"cannot use --charge {charge:g}. Leave it out."
         )
+    return potential
 
 
 Length = Annotated[str, typer.Option(help="Unit of length of RuNNer files.")]

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 
 from lrpot.charges import Equilibration, LocalCharges
+from lrpot.committee import Committee
 from lrpot.descriptors import ACSF
 from lrpot.electrostatics import CoulombSum
 from lrpot.elements import SYMBOLS
@@ -12,14 +13,18 @@ from lrpot.potential import Potential, count_parameters
 from lrpot.terms import Coulomb, Offsets, ShortRange
 
 
-def describe(potential: Potential) -> dict[str, str]:
-    """What a potential is made of, one line per part.
+def describe(potential: Potential | Committee) -> dict[str, str]:
+    """What a potential, or each member of a committee, is made of, one line per part.
 
     Example:
         >>> import jax, lrpot
         >>> describe(lrpot.hdnnp_2g(("H",), key=jax.random.key(0)))["elements"]
         'H'
     """
+    if isinstance(potential, Committee):
+        factors = ", ".join(f"{name} {float(one):.3g}" for name, one in potential.factors.items())
+        both = {"committee": f"{len(potential.members)} members", "uncertainty factors": factors}
+        return both | describe(potential.members[0])
     lines = {
         "recipe": potential.recipe,
         "elements": ", ".join(SYMBOLS[number] for number in potential.elements),

@@ -17,6 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from lrpot import charges, descriptors, electrostatics, networks, terms
+from lrpot.committee import Committee
 from lrpot.errors import InputError
 from lrpot.files import replacing
 from lrpot.potential import Potential
@@ -28,6 +29,7 @@ VERSION = 1
 _CLASSES: dict[str, type[eqx.Module]] = {
     cls.__name__: cls
     for cls in (
+        Committee,
         Potential,
         descriptors.ACSF,
         descriptors.Angular,
@@ -55,8 +57,8 @@ _CLASSES: dict[str, type[eqx.Module]] = {
 _CLASSES_BY_NAME = {**_CLASSES, "DirectSum": electrostatics.CoulombSum}
 
 
-def save(path: str | Path, potential: Potential) -> None:
-    """Write a potential to one file, which appears whole or not at all.
+def save(path: str | Path, potential: Potential | Committee) -> None:
+    """Write a potential or a committee to one file, which appears whole or not at all.
 
     Args:
         path: Where to; an existing file is replaced.
@@ -70,8 +72,8 @@ def save(path: str | Path, potential: Potential) -> None:
         temporary.write_bytes(content)
 
 
-def load(path: str | Path) -> Potential:
-    """Read a potential written by `save`.
+def load(path: str | Path) -> Any:
+    """Read a potential or a committee written by `save`.
 
     Arrays keep their precision as far as JAX is set to: a float64 potential becomes float32
     unless `jax_enable_x64` is on.
@@ -104,7 +106,7 @@ def load(path: str | Path) -> Potential:
         potential = _rebuild(json.loads(header["potential"]), "", arrays)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"The header of {path} is damaged: {error!r}.") from None
-    if not isinstance(potential, Potential) or arrays:
+    if not isinstance(potential, Potential | Committee) or arrays:
         raise InputError(f"{path} does not hold exactly one potential.")
     return potential
 

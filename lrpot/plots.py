@@ -38,6 +38,7 @@ _QUANTITIES = {
     "forces": ("Forces", "eV/Å", 1.0),
     "charges": ("Charges", "e", 1.0),
     "dipole": ("Dipole", "e Å", 1.0),
+    "quadrupole": ("Quadrupole", "e Å²", 1.0),
     "stress": ("Stress", "meV/Å³", 1e3),
 }
 

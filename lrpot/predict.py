@@ -1,6 +1,7 @@
-"""Energy, forces, stress, charges and dipole from one call, by differentiation."""
+"""Energy, forces, stress, charges and their moments from one call, by differentiation."""
 
 import dataclasses
+import functools
 
 import equinox as eqx
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lrpot.charges import Charges
+from lrpot.committee import Committee
 from lrpot.descriptors import ACSF
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
@@ -17,7 +19,7 @@ from lrpot.system import Prediction, System
 
 
 def evaluate(
-    potential: Potential,
+    potential: Potential | Committee,
     system: System,
     neighbors: Neighbors,
     *,
@@ -32,7 +34,7 @@ def evaluate(
     positions included. Flags of the result say whether it can be trusted, see `Prediction`.
 
     Args:
-        potential: The potential.
+        potential: The potential, or a committee.
         system: One system, padded or not.
         neighbors: Its neighbour list, from `potential.neighbors`.
         forces: Whether to compute forces.
@@ -41,6 +43,10 @@ def evaluate(
         guess: Charges and adjoint, in e, that an iterative solver starts from, such as those of
             a prediction for similar positions.
     """
+    if isinstance(potential, Committee):
+        settings = dict(forces=forces, stress=stress, extrapolation=extrapolation, guess=guess)
+        alone = functools.partial(evaluate, system=system, neighbors=neighbors, **settings)
+        return potential.summary(jax.vmap(alone)(potential.stacked))
 
     def energy(positions: Array, strain: Array):
         energies, charges = deformed(potential, system, neighbors, positions, strain, guess=guess)
@@ -66,6 +72,7 @@ def evaluate(
         else (virial + virial.T) / (2 * jnp.abs(jnp.linalg.det(system.cell))),
         charges=None if charges is None else charges.charges,
         dipole=None if charges is None else charges.charges @ system.positions,
+        quadrupole=None if charges is None else quadrupole(charges.charges, system.positions),
         electronegativity=None if charges is None else charges.electronegativity,
         converged=jnp.asarray(True) if charges is None else charges.converged,
         overflow=neighbors.overflow,
@@ -74,6 +81,14 @@ def evaluate(
         residual=None if charges is None else charges.residual,
         adjoint=None if charges is None else charges.adjoint,
     )
+
+
+def quadrupole(
+    charges: Float[Array, " atoms"], positions: Float[Array, "atoms 3"]
+) -> Float[Array, "3 3"]:
+    """Σ qᵢ (rᵢ rᵢᵀ − rᵢ²/3) about the origin of the coordinates, in e Å²."""
+    moments = jnp.einsum("a,ax,ay->xy", charges, positions, positions)
+    return moments - jnp.trace(moments) / 3 * jnp.eye(3, dtype=moments.dtype)
 
 
 def deformed(
@@ -110,7 +125,7 @@ _compiled = eqx.filter_jit(evaluate)
 
 
 def predict(
-    potential: Potential,
+    potential: Potential | Committee,
     system: System,
     neighbors: Neighbors | None = None,
     *,
@@ -124,7 +139,7 @@ def predict(
     Inside compiled code call `evaluate` instead.
 
     Args:
-        potential: The potential.
+        potential: The potential, or a committee.
         system: One system.
         neighbors: Its neighbour list; built when not given.
         forces: Whether to compute forces.

@@ -123,6 +123,20 @@ class System(eqx.Module):
         return dataclasses.replace(self, positions=positions, cell=cell)
 
 
+class Uncertainty(eqx.Module):
+    """Expected errors, from the disagreement of a committee.
+
+    Attributes:
+        energy: Of the total energy, in eV.
+        forces: Of each component of the force on each atom, in eV/Å; `None` without forces.
+        charges: In e; `None` without charges.
+    """
+
+    energy: Float[Array, ""]
+    forces: Float[Array, " atoms"] | None
+    charges: Float[Array, " atoms"] | None
+
+
 class Prediction(eqx.Module):
     """What a potential says about one system.
 
@@ -138,6 +152,9 @@ class Prediction(eqx.Module):
         dipole: Σ qᵢ rᵢ about the origin of the coordinates, in e Å. It depends on that origin
             for charged systems, and on the choice of images for periodic ones. `None` without
             charges.
+        quadrupole: Σ qᵢ (rᵢ rᵢᵀ − rᵢ²/3) about the same origin, traceless, in e Å². It depends on
+            the origin unless charge and dipole vanish, and on the choice of images for periodic
+            systems. `None` without charges.
         electronegativity: χ of every atom, in eV/e; `None` unless charges are equilibrated.
         converged: False when the charges could not be determined (a singular or indefinite
             equilibration, or too many iterations); everything else is then meaningless.
@@ -148,6 +165,7 @@ class Prediction(eqx.Module):
             when charges were not found iteratively.
         residual: Largest imbalance that it left, in eV/e; likewise.
         adjoint: Charges Λ that answer to ∂E/∂q, in e; likewise. See `lrpot.charges.adjoint`.
+        uncertainty: Of a committee; `None` for a single potential.
     """
 
     energy: Float[Array, ""]
@@ -156,6 +174,7 @@ class Prediction(eqx.Module):
     stress: Float[Array, "3 3"] | None
     charges: Float[Array, " atoms"] | None
     dipole: Float[Array, "3"] | None
+    quadrupole: Float[Array, "3 3"] | None
     electronegativity: Float[Array, " atoms"] | None
     converged: Bool[Array, ""]
     overflow: Bool[Array, ""]
@@ -163,6 +182,7 @@ class Prediction(eqx.Module):
     iterations: Int[Array, ""] | None = None
     residual: Float[Array, ""] | None = None
     adjoint: Float[Array, " atoms"] | None = None
+    uncertainty: Uncertainty | None = None
 
 
 def _floating(values: ArrayLike | list) -> Array:

@@ -14,6 +14,7 @@ _ROWS = {
     "stress": ("Stress (meV/Å³)", 2),
     "charges": ("Charges (me)", 1),
     "dipole": ("Dipole (me Å)", 0),
+    "quadrupole": ("Quadrupole (me Å²)", 0),
 }
 
 

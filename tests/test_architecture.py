@@ -32,6 +32,7 @@ FLOORS = {
     "terms": 3,
     "dispersion": 3,
     "potential": 4,
+    "committee": 4,
     "predict": 4,
     "models": 5,
     "data": 5,

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lrpot.data.structures import LABELS, Structure
+from lrpot.committee import Committee
+from lrpot.data.structures import LABELS, Structure, label_shapes
 from lrpot.descriptors import Linearised
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors
@@ -29,6 +30,7 @@ class Batch(eqx.Module):
         neighbors: Their neighbour lists, padded to the same shape.
         labels: Reference values by name; zeros where a structure has none.
         known: By the same names, 1 where a structure has the label and 0 where not.
+        weight: How much each structure counts.
         descriptor: Descriptor values and Jacobians of the structures, when they are kept.
     """
 
@@ -36,6 +38,7 @@ class Batch(eqx.Module):
     neighbors: Neighbors
     labels: dict[str, Float[Array, "structures ..."]]
     known: dict[str, Float[Array, " structures"]]
+    weight: Float[Array, " structures"]
     descriptor: Linearised | None = None
 
     @property
@@ -54,7 +57,7 @@ class Batch(eqx.Module):
 
 
 def make_batches(
-    structures: Sequence[Structure], potential: Potential
+    structures: Sequence[Structure], potential: Potential | Committee
 ) -> list[tuple[Batch, np.ndarray]]:
     """Stack structures into one batch per size bucket.
 
@@ -148,7 +151,7 @@ def _stack(structures: Sequence[Structure], lists: Sequence[Neighbors]) -> Batch
     n_neighbors = max(neighbors.index.shape[1] for neighbors in lists)
     n_waves = max(one.n_waves for one in lists)
     n_longest = max(one.n_longest for one in lists)
-    shapes = dict(energy=(), forces=(n_atoms, 3), stress=(3, 3), charges=(n_atoms,), dipole=(3,))
+    shapes = label_shapes(n_atoms)
     dtype = structures[0].system.positions.dtype
     labels, known = {}, {}
     for label in LABELS:
@@ -168,4 +171,5 @@ def _stack(structures: Sequence[Structure], lists: Sequence[Neighbors]) -> Batch
         for structure, one in zip(structures, lists, strict=True)
     ]
     systems, neighbors = jax.tree.map(lambda *arrays: jnp.stack(arrays), *padded)
-    return Batch(systems, neighbors, labels, known)
+    weight = jnp.asarray([structure.weight for structure in structures], dtype=dtype)
+    return Batch(systems, neighbors, labels, known, weight)

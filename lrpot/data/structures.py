@@ -12,7 +12,7 @@ from lrpot.errors import InputError, suggestion
 from lrpot.files import replacing
 from lrpot.system import System
 
-LABELS = ("energy", "forces", "stress", "charges", "dipole")
+LABELS = ("energy", "forces", "stress", "charges", "dipole", "quadrupole")
 """What a structure can be labelled with, and a potential trained on."""
 
 CHARGE_TOLERANCE = 0.01
@@ -28,14 +28,16 @@ _NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Keys:
-    """Names under which a file keeps the labels and the total charge of each structure."""
+    """Names under which a file keeps labels, total charge and weight of each structure."""
 
     energy: str = "energy"
     forces: str = "forces"
     stress: str = "stress"
     charges: str = "charges"
     dipole: str = "dipole"
+    quadrupole: str = "quadrupole"
     total_charge: str = "total_charge"
+    weight: str = "weight"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Structure:
         stress: [3, 3], in eV/Å³, ASE's sign.
         charges: [atoms], in e.
         dipole: [3], in e Å, about the origin of the coordinates.
+        quadrupole: [3, 3], traceless, in e Å², about the same origin: Σ q (r rᵀ − r²/3).
+        weight: How much it counts in training, relative to others.
         name: Where it comes from, for messages.
     """
 
@@ -58,13 +62,12 @@ class Structure:
     stress: np.ndarray | None = None
     charges: np.ndarray | None = None
     dipole: np.ndarray | None = None
+    quadrupole: np.ndarray | None = None
+    weight: float = 1.0
     name: str = "structure"
 
     def __post_init__(self):
-        n_atoms = self.system.n_atoms
-        shapes = dict(
-            energy=(), forces=(n_atoms, 3), stress=(3, 3), charges=(n_atoms,), dipole=(3,)
-        )
+        shapes = label_shapes(self.system.n_atoms)
         for label in LABELS:
             value = getattr(self, label)
             if value is None:
@@ -77,6 +80,21 @@ class Structure:
                 raise InputError(f"{self.name}: `{label}` is not finite. Leave the structure out.")
         if self.stress is not None and self.system.cell is None:
             raise InputError(f"{self.name}: it has a stress but no cell.")
+        if self.quadrupole is not None:
+            _check_quadrupole(self.quadrupole, self.name)
+        if not 0 <= self.weight < np.inf:
+            raise InputError(f"{self.name}: its weight must not be negative, got {self.weight}.")
+
+
+def label_shapes(n_atoms: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each of `LABELS`."""
+    shapes = [(), (n_atoms, 3), (3, 3), (n_atoms,), (3,), (3, 3)]
+    return dict(zip(LABELS, shapes, strict=True))
+
+
+def traceless(moments: np.ndarray) -> np.ndarray:
+    """The part of second moments that a quadrupole is: their trace says how wide charges are."""
+    return moments - np.trace(moments) / 3 * np.eye(3)
 
 
 def read_structures(
@@ -151,10 +169,14 @@ def write_structures(path: str | Path, structures: Sequence[Structure]) -> None:
             pbc=system.pbc,
             info={"total_charge": float(system.total_charge)},
         )
+        if one.weight != 1.0:
+            atoms.info["weight"] = float(one.weight)
         labels = {label: getattr(one, label) for label in LABELS}
         labels = {label: value for label, value in labels.items() if value is not None}
         if "energy" in labels:
             labels["energy"] = float(labels["energy"])
+        if "quadrupole" in labels:  # not a property of ASE
+            atoms.info["quadrupole"] = labels.pop("quadrupole")
         atoms.calc = SinglePointCalculator(atoms, **labels)
         frames.append(atoms)
     with replacing(path) as temporary:
@@ -208,19 +230,41 @@ def _structure(
     charge = _look_up(whole, "total_charge", keys.total_charge, name)
     system = system_from_atoms(atoms, 0.0 if charge is None else charge, name)
     total_charge = float(system.total_charge)
-    charges, stress = values["charges"], values["stress"]
+    weight = _look_up(whole, "weight", keys.weight, name)
+    charges = values["charges"]
     if charges is not None and abs(charges.sum() - total_charge) > charge_tolerance:
         raise InputError(
             f"{name}: its charges sum to {charges.sum():.4f} e but its total charge is "
             f"{total_charge:g} e (tolerance {charge_tolerance} e). Check "
             f"`{keys.total_charge}`, or raise `charge_tolerance`."
         )
-    if stress is not None and stress.shape == (9,):
-        values["stress"] = stress.reshape(3, 3)
-    if stress is not None and stress.shape == (6,):
-        xx, yy, zz, yz, xz, xy = stress
-        values["stress"] = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    return Structure(system, **values, name=name)
+    for label in ("stress", "quadrupole"):
+        values[label] = _matrix(values[label])
+    moments = values["quadrupole"]
+    if moments is not None and moments.shape == (3, 3):
+        values["quadrupole"] = traceless(moments)
+    if weight is not None and weight.shape != ():
+        raise InputError(f"{name}: `{keys.weight}` must be a single number, got {weight.shape}.")
+    return Structure(system, **values, weight=1.0 if weight is None else float(weight), name=name)
+
+
+def _matrix(values: np.ndarray | None) -> np.ndarray | None:
+    """Nine or six (Voigt) numbers as a matrix."""
+    if values is not None and values.shape == (9,):
+        return values.reshape(3, 3)
+    if values is not None and values.shape == (6,):
+        xx, yy, zz, yz, xz, xy = values
+        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    return values
+
+
+def _check_quadrupole(moments: np.ndarray, name: str) -> None:
+    off = max(abs(np.trace(moments)), np.abs(moments - moments.T).max())
+    if off > 1e-6 * max(np.abs(moments).max(), 1.0):
+        raise InputError(
+            f"{name}: `quadrupole` must be symmetric and traceless, and is not by {off:.3g} e Å². "
+            "Take the trace off second moments with `lrpot.data.structures.traceless`."
+        )
 
 
 def _look_up(found: Mapping[str, Any], label: str, key: str, where: str) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from lrpot.committee import Committee
 from lrpot.data import pad_neighbors, system_from_atoms
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors
@@ -41,7 +42,8 @@ class Calculator(AseCalculator):
     when an atom has moved by half of it, so that a loop over moving atoms is fast.
 
     Args:
-        potential: The potential.
+        potential: The potential, or a committee: results then hold `energy_uncertainty` (eV),
+            `forces_uncertainty` (eV/Å, one for each atom) and `charges_uncertainty` (e).
         total_charge: Charge of the system, in e. When not given it comes from
             `atoms.info["total_charge"]`, else `atoms.info["charge"]`, else it is zero.
         skin: Added to the cutoff of the neighbour list, in Å.
@@ -70,11 +72,14 @@ class Calculator(AseCalculator):
         "stress",
         "charges",
         "dipole",
+        "energy_uncertainty",
+        "forces_uncertainty",
+        "charges_uncertainty",
     ]
 
     def __init__(
         self,
-        potential: Potential,
+        potential: Potential | Committee,
         *,
         total_charge: float | None = None,
         skin: float = 0.5,
@@ -130,6 +135,9 @@ class Calculator(AseCalculator):
             "charges": prediction.charges,
             "dipole": prediction.dipole,
         }
+        if prediction.uncertainty is not None:
+            uncertain = vars(prediction.uncertainty)
+            values |= {f"{name}_uncertainty": value for name, value in uncertain.items()}
         results: dict[str, Any] = {"energy": energy, "free_energy": energy}
         results |= {name: np.asarray(value) for name, value in values.items() if value is not None}
         if prediction.stress is not None:
@@ -139,7 +147,8 @@ class Calculator(AseCalculator):
         if missing:
             raise PropertyNotImplementedError(
                 f"There is no {missing[0]} for this system: stress needs a cell, charges and "
-                f"dipole a potential with charges (this one is `{self.potential.recipe}`)."
+                f"dipole a potential with charges (this one is `{self.potential.recipe}`), an "
+                "uncertainty a committee."
             )
 
     def _neighbors(self, system: System, atoms: ase.Atoms) -> Neighbors:

@@ -5,6 +5,7 @@ from lrpot.training.fit import Fit, fit
 from lrpot.training.kalman import Kalman
 from lrpot.training.loss import loss, predict_batch, squared_errors
 from lrpot.training.metrics import Errors, Evaluation, evaluate_structures
+from lrpot.training.select import farthest, uncertainties
 from lrpot.training.stages import (
     Stage,
     Weights,
@@ -13,6 +14,7 @@ from lrpot.training.stages import (
     energy_stage,
     joint_stage,
 )
+from lrpot.training.uncertainty import calibrate_uncertainty
 
 __all__ = [
     "Errors",
@@ -22,15 +24,18 @@ __all__ = [
     "Stage",
     "Weights",
     "calibrate",
+    "calibrate_uncertainty",
     "charge_stage",
     "default_stages",
     "energy_offsets",
     "energy_stage",
     "evaluate_structures",
+    "farthest",
     "fit",
     "joint_stage",
     "keep_descriptors",
     "loss",
     "predict_batch",
     "squared_errors",
+    "uncertainties",
 ]

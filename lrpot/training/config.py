@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from lrpot.committee import Committee
 from lrpot.config import read_toml
 from lrpot.data import LABELS, Keys, Structure, read_structures
 from lrpot.data.structures import CHARGE_TOLERANCE
@@ -19,7 +20,6 @@ from lrpot.errors import InputError, suggestion
 from lrpot.files import replacing
 from lrpot.io import load, save
 from lrpot.models import MODELS
-from lrpot.potential import Potential
 from lrpot.training.devices import writes
 from lrpot.training.fit import Fit, fit
 from lrpot.training.metrics import Evaluation, evaluate_structures
@@ -66,6 +66,8 @@ class TrainSettings:
         keep: Keep descriptors in memory, see `lrpot.fit`.
         seed: Of first weights, validation split and order of the data.
         devices: How many share the structures of an update, see `lrpot.fit`; 0 for all.
+        members: Of a committee, each with first weights of its own; 1 for a single potential.
+        bootstrap: Whether each member sees a sample of the data of its own.
         folder: For the model, checkpoints, history, plots and test errors.
     """
 
@@ -82,6 +84,8 @@ class TrainSettings:
     keep: bool = True
     seed: int = 0
     devices: int = 0
+    members: int = 1
+    bootstrap: bool = False
     folder: str = "training"
 
 
@@ -134,6 +138,7 @@ def train(path: str | Path, *, progress: bool = True) -> tuple[Fit, Evaluation |
         folder=folder,
         seed=settings.seed,
         devices=settings.devices or None,
+        bootstrap=settings.bootstrap,
         progress=progress,
     )
     evaluation = None if test is None else evaluate_structures(outcome.potential, test)
@@ -146,12 +151,11 @@ def train(path: str | Path, *, progress: bool = True) -> tuple[Fit, Evaluation |
     return outcome, evaluation
 
 
-def build(
-    settings: TrainSettings, structures: Sequence[Structure], here: Path = Path()
-) -> Potential:
-    """The untrained potential of a configuration."""
+def build(settings: TrainSettings, structures: Sequence[Structure], here: Path = Path()) -> Any:
+    """The untrained potential or committee of a configuration."""
     if settings.start is not None:
-        names = ("atomic_energies", "descriptor", "elements", "potential")
+        names = ["atomic_energies", "descriptor", "elements", "potential"]
+        names += ["members"] if settings.members > 1 else []
         unused = [f"`{name}`" for name in names if getattr(settings, name)]
         if unused:
             raise InputError(
@@ -172,7 +176,14 @@ def build(
         chosen.setdefault("cutoff", arguments["cutoff"])
     descriptor = default_acsf(elements, **chosen)
     key = jax.random.key(settings.seed)
-    return recipe(elements, **arguments, descriptor=descriptor, key=key)
+    if settings.members < 1:
+        raise InputError(f"`members` must be at least 1, got {settings.members}.")
+    if settings.members == 1:
+        return recipe(elements, **arguments, descriptor=descriptor, key=key)
+    keys = jax.random.split(key, settings.members)
+    return Committee(
+        [recipe(elements, **arguments, descriptor=descriptor, key=one) for one in keys]
+    )
 
 
 def split(

@@ -4,12 +4,13 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import numpy as np
 
 from lrpot.checkpoint import fingerprint, read_checkpoint, read_notes, write_checkpoint
+from lrpot.committee import Committee, unstacked
 from lrpot.data import LABELS, Batch, Structure, make_batches
 from lrpot.errors import InputError
 from lrpot.potential import Potential
@@ -28,22 +29,26 @@ from lrpot.training.loss import predict_batch
 from lrpot.training.progress import Reporter, reporter
 from lrpot.training.stages import Stage, check_stages, default_stages
 from lrpot.training.trainer import NotFinite, Trainer
+from lrpot.training.uncertainty import calibrate_uncertainty
 
 KEEP_AT_MOST = 8e9
 """Memory that kept descriptors and Jacobians may take, in bytes."""
 
 
+Model = TypeVar("Model", Potential, Committee)
+
+
 @dataclasses.dataclass(frozen=True)
-class Fit:
+class Fit(Generic[Model]):
     """Outcome of a training.
 
     Attributes:
-        potential: The trained potential.
+        potential: The trained potential or committee.
         history: One row per epoch: `stage`, `epoch`, `seconds`, and root mean square errors by
             label, `train` during the epoch and `validation` after it, in eV/atom, eV/Å, e, ….
     """
 
-    potential: Potential
+    potential: Model
     history: list[dict[str, Any]]
 
 
@@ -54,13 +59,13 @@ class _Notes:
     fingerprint: str
     stage: int = 0
     epoch: int = 0
-    best_loss: float = float("inf")
+    best_loss: float | list[float] = float("inf")
     waited: int = 0
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 def fit(
-    potential: Potential,
+    potential: Model,
     train: Sequence[Structure],
     validation: Sequence[Structure] = (),
     *,
@@ -72,8 +77,9 @@ def fit(
     checkpoint_seconds: float = 20.0,
     seed: int = 0,
     devices: int | None = None,
+    bootstrap: bool = False,
     progress: bool = True,
-) -> Fit:
+) -> Fit[Model]:
     """Train a potential on reference structures.
 
     Statistics of a new potential (energy offsets, scalings) are set from the training data first;
@@ -83,7 +89,8 @@ def fit(
     checkpoint to the very parameters that an unbroken run ends with.
 
     Args:
-        potential: From a recipe of `lrpot.MODELS`, or trained before.
+        potential: From a recipe of `lrpot.MODELS`, or trained before; or a committee, whose
+            members are trained together. With validation data its uncertainties are calibrated.
         train: What to train on.
         validation: What chooses the best parameters of each stage and ends it early; without
             it, the last ones are taken.
@@ -100,6 +107,8 @@ def fit(
             Each holds all data. Parameters agree with those from one device within rounding.
             Several processes that `jax.distributed` has brought together call this alike, and
             use all of their devices; only the first writes files.
+        bootstrap: Whether each member of a committee sees a sample of the training data of its
+            own, drawn with replacement.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -110,38 +119,43 @@ def fit(
     """
     if not train:
         raise InputError("There are no structures to train on.")
+    members = potential.members if isinstance(potential, Committee) else (potential,)
     stages = default_stages(potential, train) if stages is None else tuple(stages)
     check_stages(stages, potential, train)
     shared = find_devices(devices)
     folder = None if folder is None else Path(folder)
-    settings = (stages, atomic_energies, scaling, keep, seed)
+    settings = (stages, atomic_energies, scaling, keep, bootstrap, seed)
     data = [
-        (one.system, [getattr(one, label) for label in LABELS]) for one in (*train, *validation)
+        (one.system, one.weight, [getattr(one, label) for label in LABELS])
+        for one in (*train, *validation)
     ]
     notes = _Notes(fingerprint(repr(settings), len(train), potential, data))
     stored = _stored_notes(folder, notes)
 
-    stacked = make_batches(train, potential)
+    stacked = make_batches(train, members[0])
     batches = [batch for batch, _ in stacked]
     names = [[train[number].name for number in chosen] for _, chosen in stacked]
-    new = not is_calibrated(potential)
+    emphasis = _emphasis(potential, stacked, bootstrap=bootstrap, seed=seed)
+    new = not all(is_calibrated(one) for one in members)
     if new:
-        potential = calibrate(
-            potential, train, batches, atomic_energies=atomic_energies, scaling=scaling
-        )
-    offsets = offsets_of(potential)
-    potential = with_offsets(potential, offsets_of(potential) - offsets)
+        members = [
+            calibrate(one, train, batches, atomic_energies=atomic_energies, scaling=scaling)
+            for one in members
+        ]
+    offsets = offsets_of(members[0])
+    members = [with_offsets(one, offsets_of(one) - offsets) for one in members]
     batches = [
         relative(batch, [train[number] for number in chosen], potential.elements, offsets)
         for batch, chosen in stacked
     ]
     held_out = [
         relative(batch, [validation[number] for number in chosen], potential.elements, offsets)
-        for batch, chosen in make_batches(validation, potential)
+        for batch, chosen in make_batches(validation, members[0])
     ]
-    if keep and kept_bytes(potential, (*batches, *held_out)) <= KEEP_AT_MOST:
-        batches = [keep_descriptors(potential, batch) for batch in batches]
-        held_out = [keep_descriptors(potential, batch) for batch in held_out]
+    keep = keep and kept_bytes(members[0], (*batches, *held_out)) <= KEEP_AT_MOST
+    if keep and all(eqx.tree_equal(one.descriptor, members[0].descriptor) for one in members):
+        batches = [keep_descriptors(members[0], batch) for batch in batches]
+        held_out = [keep_descriptors(members[0], batch) for batch in held_out]
     if stored is not None:
         notes = stored
 
@@ -153,12 +167,46 @@ def fit(
                 )
             resumed = folder is not None and stored is not None and number == stored.stage
             if new and not resumed:
-                potential = _with_charge_input(potential, stages, number, batches)
-            stage = Trainer(stages[number], seed + number, potential, batches, held_out, shared)
+                members = [_with_charge_input(one, stages, number, batches) for one in members]
+            together = members[0] if emphasis is None else Committee(members).stacked
+            stage = Trainer(
+                stages[number], seed + number, together, batches, held_out, shared, emphasis
+            )
             if folder is not None and resumed:
                 stage.put(*read_checkpoint(folder, (stage.state, stage.rest)))
-            potential = _run(stage, notes, names, folder, checkpoint_seconds, report)
-    return Fit(with_offsets(potential, offsets_of(potential) + offsets), notes.history)
+            together = _run(stage, notes, names, folder, checkpoint_seconds, report)
+            members = (together,) if emphasis is None else unstacked(together)
+    members = [with_offsets(one, offsets_of(one) + offsets) for one in members]
+    if not isinstance(potential, Committee):
+        return Fit(members[0], notes.history)
+    committee: Any = Committee(members)
+    if validation:
+        committee = calibrate_uncertainty(committee, validation)
+    return Fit(committee, notes.history)
+
+
+def _emphasis(
+    potential: Potential | Committee,
+    stacked: Sequence[tuple[Batch, np.ndarray]],
+    *,
+    bootstrap: bool,
+    seed: int,
+) -> list[np.ndarray] | None:
+    """How often each member of a committee sees each structure of each batch."""
+    if not isinstance(potential, Committee):
+        if bootstrap:
+            raise InputError(
+                "`bootstrap` is for committees: a single potential sees all data once."
+            )
+        return None
+    total = sum(batch.size for batch, _ in stacked)
+    counts = np.ones((len(potential.members), total))
+    if bootstrap:
+        random = np.random.default_rng((seed, total))
+        counts = random.multinomial(total, np.full(total, 1 / total), size=len(counts)).astype(
+            float
+        )
+    return [counts[:, chosen] for _, chosen in stacked]
 
 
 def _run(
@@ -191,10 +239,12 @@ def _run(
         }
         notes.history.append(row)
         notes.waited += 1
-        if validation_loss is None or validation_loss < notes.best_loss:
-            notes.best_loss = notes.best_loss if validation_loss is None else validation_loss
+        better = np.asarray(validation_loss is None or validation_loss < notes.best_loss)
+        if validation_loss is not None:
+            notes.best_loss = np.minimum(validation_loss, notes.best_loss).tolist()
+        if better.any():
             notes.waited = 0
-            stage.keep_best()
+            stage.keep_best(better)
         report(row)
         last = notes.epoch == settings.epochs
         due = last or time.monotonic() - written > checkpoint_seconds

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lrpot.committee import Committee
 from lrpot.data import Batch
 from lrpot.potential import Potential
 from lrpot.predict import evaluate
@@ -13,12 +14,12 @@ from lrpot.training.devices import ONE, Devices
 
 
 def predict_batch(
-    potential: Potential, batch: Batch, *, forces: bool = True, stress: bool = False
+    potential: Potential | Committee, batch: Batch, *, forces: bool = True, stress: bool = False
 ) -> Prediction:
-    """Predictions for every structure of a batch, kept descriptors used when there are any."""
+    """Predictions for every structure of a batch; a potential uses kept descriptors if it can."""
 
     def one(single: Batch) -> Prediction:
-        model = with_kept(potential, single)
+        model = potential if isinstance(potential, Committee) else with_kept(potential, single)
         return evaluate(model, single.systems, single.neighbors, forces=forces, stress=stress)
 
     return jax.vmap(one)(batch)
@@ -37,8 +38,8 @@ def squared_errors(
     """Mean squared error of each label within each structure, for the labels with a weight.
 
     Energies count per atom, in (eV/atom)²; forces in (eV/Å)² per component; charges in e² per
-    atom; the dipole in (e Å)² and the stress in (eV/Å³)² per component. A structure without the
-    label has the error 0.
+    atom; the dipole in (e Å)², the quadrupole in (e Å²)² and the stress in (eV/Å³)² per
+    component. A structure without the label has the error 0.
 
     Args:
         potential: The potential.
@@ -68,6 +69,7 @@ def _squared_errors(
         "forces": lambda: error("forces") / (3 * n_atoms),
         "charges": lambda: error("charges") / n_atoms,
         "dipole": lambda: error("dipole") / 3,
+        "quadrupole": lambda: error("quadrupole") / 9,
         "stress": lambda: error("stress") / 9,
     }
     return {
@@ -82,12 +84,16 @@ def loss(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Weighted sum of the mean squared errors, and each of them.
 
-    The mean is over the structures of the batch that have the label.
+    The mean is over the structures of the batch that have the label. In the sum, but not in what
+    is reported, each structure counts by its weight.
     """
     errors = squared_errors(potential, batch, weights, devices=devices)
-    means = {
-        label: error.sum() / jnp.maximum(batch.known[label].sum(), 1)
-        for label, error in errors.items()
-    }
-    total = jnp.asarray(sum(weights[label] * mean for label, mean in means.items()))
-    return total, means
+
+    def mean(label: str, error: Array) -> Array:
+        return error.sum() / jnp.maximum(batch.known[label].sum(), 1)
+
+    means = {label: mean(label, error) for label, error in errors.items()}
+    weighted = [
+        weights[label] * mean(label, batch.weight * error) for label, error in errors.items()
+    ]
+    return jnp.asarray(sum(weighted)), means

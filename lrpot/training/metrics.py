@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 
+from lrpot.committee import Committee
 from lrpot.data import LABELS, Structure, make_batches
 from lrpot.elements import SYMBOLS
 from lrpot.errors import InputError
@@ -22,7 +24,7 @@ class Errors:
 
     Attributes:
         rmse, mae: Root mean square and mean absolute error per component, energies per atom;
-            in eV/atom, eV/Å, eV/Å³, e or e Å.
+            in eV/atom, eV/Å, eV/Å³, e, e Å or e Å².
         count: Number of components compared.
     """
 
@@ -58,7 +60,7 @@ class Evaluation:
 
 
 def predict_structures(
-    potential: Potential,
+    potential: Potential | Committee,
     structures: Sequence[Structure],
     *,
     forces: bool = True,
@@ -83,11 +85,13 @@ def predict_structures(
     return [results[number] for number in range(len(structures))]
 
 
-def evaluate_structures(potential: Potential, structures: Sequence[Structure]) -> Evaluation:
+def evaluate_structures(
+    potential: Potential | Committee, structures: Sequence[Structure]
+) -> Evaluation:
     """Compare a potential with whatever labels the structures have.
 
     Args:
-        potential: The potential.
+        potential: The potential, or a committee.
         structures: Reference structures, of any sizes and boundaries.
 
     Raises:
@@ -168,12 +172,13 @@ def _plain(errors: Any) -> Any:
 _predict = eqx.filter_jit(predict_batch)
 
 
-def _unpadded(stacked: Prediction, row: int, n_atoms: int) -> Prediction:
-    def cut(name: str) -> Any:
-        value = getattr(stacked, name)
-        if value is None:
-            return None
-        per_atom = name in ("energies", "forces", "charges", "electronegativity")
-        return value[row, :n_atoms] if per_atom else value[row]
+_PER_ATOM = ("energies", "forces", "charges", "electronegativity", "adjoint", "extrapolation")
 
-    return Prediction(**{field.name: cut(field.name) for field in dataclasses.fields(Prediction)})
+
+def _unpadded(stacked: Prediction, row: int, n_atoms: int) -> Prediction:
+    """One row of stacked predictions; `forces` and `charges` of its uncertainty are by atom too."""
+
+    def cut(path: tuple[Any, ...], value: Any) -> Any:
+        return value[row, :n_atoms] if path[-1].name in _PER_ATOM else value[row]
+
+    return jax.tree_util.tree_map_with_path(cut, stacked)

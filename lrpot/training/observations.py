@@ -15,12 +15,12 @@ from lrpot.predict import deformed
 from lrpot.training.devices import ONE, Devices
 from lrpot.training.loss import with_kept
 
-_STRAINS = np.array(
+_SYMMETRIC = np.array(
     [(np.outer(a, b) + np.outer(b, a)) / 2 for i, a in enumerate(np.eye(3)) for b in np.eye(3)[i:]]
 )
-"""The six independent symmetric strains, xx xy xz yy yz zz."""
+"""The six independent components of a symmetric tensor, xx xy xz yy yz zz."""
 
-_STRAIN_COUNTS = np.array([1.0, 2, 2, 1, 2, 1])
+_COUNTS = np.array([1.0, 2, 2, 1, 2, 1])
 """How often each is found among the nine components of a tensor."""
 
 
@@ -86,7 +86,7 @@ def observe(
         known = batch.known[label]
         counts = found.counts * known[:, None]
         share_of = counts / jnp.maximum(counts.sum(axis=1, keepdims=True), 1)
-        root = jnp.sqrt(weights[label] * share_of)
+        root = jnp.sqrt(weights[label] * batch.weight[:, None] * share_of)
         parts.append(
             Observations(
                 errors=(root * found.errors).ravel(),
@@ -170,17 +170,17 @@ def _of_energy(
         slope, rows = jax.vmap(lambda move: along(move.reshape(-1, 3), view.no_strain))(moves)
         found["forces"] = _Compared(reference[chosen] + slope, -rows, real[chosen], squares)
     if "stress" in wanted and view.system.cell is not None:
-        volume, strains = jnp.abs(jnp.linalg.det(view.system.cell)), jnp.asarray(_STRAINS)
+        volume, strains = jnp.abs(jnp.linalg.det(view.system.cell)), jnp.asarray(_SYMMETRIC)
         slope, rows = jax.vmap(lambda strain: along(jnp.zeros_like(positions), strain))(strains)
         reference = jnp.einsum("dab,ab->d", strains, view.labels["stress"])
-        counts = jnp.asarray(_STRAIN_COUNTS)
+        counts = jnp.asarray(_COUNTS)
         found["stress"] = _Compared(reference - slope / volume, rows / volume, counts)
     return found
 
 
 def _of_charges(view: _View, wanted: set[str]) -> dict[str, _Compared]:
-    """Charges and dipole."""
-    if not wanted & {"charges", "dipole"}:
+    """Charges and their moments."""
+    if not wanted & {"charges", "dipole", "quadrupole"}:
         return {}
     charges, pull = jax.vjp(view.charges, view.flat)
     (rows,) = jax.vmap(pull)(jnp.eye(len(charges), dtype=charges.dtype))
@@ -190,4 +190,11 @@ def _of_charges(view: _View, wanted: set[str]) -> dict[str, _Compared]:
     if "dipole" in wanted:
         error = view.labels["dipole"] - arms @ charges
         found["dipole"] = _Compared(error, arms @ rows, jnp.ones(3))
+    if "quadrupole" in wanted:
+        squares = jnp.einsum("xa,ya->xya", arms, arms)
+        squares -= jnp.einsum("xy,a->xya", jnp.eye(3), jnp.sum(arms**2, axis=0)) / 3
+        moments = jnp.einsum("dxy,xya->da", jnp.asarray(_SYMMETRIC), squares)
+        reference = jnp.einsum("dxy,xy->d", jnp.asarray(_SYMMETRIC), view.labels["quadrupole"])
+        error = reference - moments @ charges
+        found["quadrupole"] = _Compared(error, moments @ rows, jnp.asarray(_COUNTS))
     return found

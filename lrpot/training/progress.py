@@ -14,6 +14,7 @@ _UNITS = {
     "stress": (1e3, "meV/Å³"),
     "charges": (1e3, "me"),
     "dipole": (1e3, "me Å"),
+    "quadrupole": (1e3, "me Å²"),
 }
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from lrpot.committee import Committee
 from lrpot.data import LABELS, Structure
 from lrpot.errors import InputError, suggestion
 from lrpot.potential import Potential
@@ -19,7 +20,7 @@ class Weights:
     """Weight of each mean squared error in the loss; 0 leaves the label out.
 
     Errors are those of `lrpot.training.loss.squared_errors`: energy in (eV/atom)², forces in
-    (eV/Å)², stress in (eV/Å³)², charges in e², dipole in (e Å)².
+    (eV/Å)², stress in (eV/Å³)², charges in e², dipole in (e Å)², quadrupole in (e Å²)².
     """
 
     energy: float = 0.0
@@ -27,6 +28,7 @@ class Weights:
     stress: float = 0.0
     charges: float = 0.0
     dipole: float = 0.0
+    quadrupole: float = 0.0
 
     def __post_init__(self):
         values = dataclasses.asdict(self)
@@ -142,27 +144,47 @@ def joint_stage(**settings) -> Stage:
 
 
 def default_stages(
-    potential: Potential, structures: Sequence[Structure], *, optimiser: str = "adam"
+    potential: Potential | Committee, structures: Sequence[Structure], *, optimiser: str = "adam"
 ) -> tuple[Stage, ...]:
     """The usual recipe for a kind of potential: one stage for 2G, two for 3G and 4G.
 
     A potential whose charges have no reference, or whose energy is the energy of its charges
-    (CENT), is trained in one joint stage.
+    (CENT), is trained in one joint stage. Charges without reference follow from energies and
+    forces, and from dipoles where there are any. Labels that no structure has are left out.
+
+    Raises:
+        InputError: If there is nothing that the potential could learn from.
     """
     by: dict[str, Any] = {"optimiser": optimiser}
-    if potential.charge_model is None:
-        return (energy_stage(**by),)
-    labelled = any(one.charges is not None for one in structures)
+    has = {label for label in LABELS if any(getattr(one, label) is not None for one in structures)}
     learns_energy = any(isinstance(term, ShortRange) for term in potential.terms.values())
-    if labelled and learns_energy:
-        return (charge_stage(**by), energy_stage(**by))
-    if labelled:
-        return (joint_stage(**by),)
-    return (Stage(**by),)
+    if potential.charge_model is None:
+        stages = (energy_stage(**by),)
+    elif "charges" in has and learns_energy:
+        stages = (charge_stage(**by), energy_stage(**by))
+    elif "charges" in has:
+        stages = (joint_stage(**by),)
+    else:
+        dipole = 10.0 if "dipole" in has else 0.0
+        stages = (Stage(weights=Weights(energy=100.0, forces=1.0, dipole=dipole), **by),)
+    asked = [{name for name in LABELS if getattr(one.weights, name)} for one in stages]
+    if not any(names & has for names in asked):
+        raise InputError(
+            f"A potential of recipe `{potential.recipe}` trains on "
+            f"{', '.join(sorted(set().union(*asked)))}, and no structure has any of them. Check "
+            "the keys of the data file."
+        )
+    return tuple(
+        dataclasses.replace(
+            one, weights=dataclasses.replace(one.weights, **dict.fromkeys(names - has, 0.0))
+        )
+        for one, names in zip(stages, asked, strict=True)
+        if names & has
+    )
 
 
 def check_stages(
-    stages: Sequence[Stage], potential: Potential, structures: Sequence[Structure]
+    stages: Sequence[Stage], potential: Potential | Committee, structures: Sequence[Structure]
 ) -> None:
     """Raise `InputError` unless the potential can learn what the stages ask for from the data."""
     if not stages:
@@ -178,7 +200,7 @@ def check_stages(
                     f"Stage `{stage.name}` trains on {label}, but no structure has any. Check the "
                     f"keys of the data file, or set the weight of `{label}` to 0."
                 )
-        if potential.charge_model is None and {"charges", "dipole"} & {*wanted}:
+        if potential.charge_model is None and {"charges", "dipole", "quadrupole"} & {*wanted}:
             raise InputError(
                 f"Stage `{stage.name}` trains on charges or dipoles, but a potential of recipe "
                 f"`{potential.recipe}` has no charges. Take `hdnnp_3g` or `hdnnp_4g`, or set their "

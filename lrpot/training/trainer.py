@@ -1,7 +1,7 @@
 """The compiled steps of one stage of training."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -41,7 +41,19 @@ class NotFinite(Exception):  # noqa: N818  (it says what is the case; `fit` make
 
 
 class Trainer:
-    """Compiled steps of one stage. Parameters travel, all else of the potential stays."""
+    """Compiled steps of one stage. Parameters travel, all else of the potential stays.
+
+    A committee is trained in the same steps, vectorised: its potential is stacked, and so is all
+    that depends on parameters.
+
+    Args:
+        settings: Of the stage.
+        seed: Of the order of the data.
+        potential: What to train, stacked for a committee.
+        batches, held_out: What to train and to validate on.
+        devices: That share the structures of each update.
+        emphasis: For a committee, how often each member sees each structure of each batch.
+    """
 
     def __init__(
         self,
@@ -51,7 +63,13 @@ class Trainer:
         batches: Sequence[Batch],
         held_out: Sequence[Batch],
         devices: Devices = ONE,
+        emphasis: Sequence[np.ndarray] | None = None,
     ):
+        self.is_committee = emphasis is not None
+        self.emphasis = [
+            None if emphasis is None else devices.place(jnp.asarray(emphasis[number]))
+            for number in range(len(batches))
+        ]
         self.settings, self.seed, self.devices = settings, seed, devices
         self.batches = [devices.place(batch) for batch in batches]
         self.held_out = [devices.place(batch) for batch in held_out]
@@ -75,15 +93,10 @@ class Trainer:
         self.sizes = [min(settings.batch_size, batch.size) for batch in batches]
         updates = sum(batch.size // size for batch, size in zip(batches, self.sizes, strict=True))
         self.optimiser = _optimiser(settings, self.weights, updates, seed, devices)
-        self.put(
-            State(parameters, parameters, parameters, self.optimiser.start(parameters)), self.rest
-        )
+        start = self._over_members(self.optimiser.start)(parameters)
+        self.put(State(parameters, parameters, parameters, start), self.rest)
         self._updates = eqx.filter_jit(self._update_all)
-        self._squared_errors = eqx.filter_jit(
-            lambda parameters, rest, batch, rows: squared_errors(
-                eqx.combine(parameters, rest), batch.take(rows), self.weights, devices=devices
-            )
-        )
+        self._errors_of_all = eqx.filter_jit(self._squared_errors)
 
     def put(self, state: State, rest: Potential) -> None:
         """Go on from a state, which may come from a file."""
@@ -93,9 +106,16 @@ class Trainer:
         """The potential with the best parameters so far."""
         return self.devices.bring_back(eqx.combine(self.state.best, self.rest))
 
-    def keep_best(self) -> None:
-        """Remember the averaged parameters as the best so far."""
-        self.state = dataclasses.replace(self.state, best=self.state.average)
+    def keep_best(self, better: np.ndarray) -> None:
+        """Remember the averaged parameters as the best so far, of the members that got better."""
+
+        def chosen(new: Array, old: Array) -> Array:
+            return jnp.where(
+                better.reshape(better.shape + (1,) * (new.ndim - better.ndim)), new, old
+            )
+
+        best = jax.tree.map(chosen, self.state.average, self.state.best)
+        self.state = dataclasses.replace(self.state, best=best)
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the data in an order that depends on seed and epoch alone.
@@ -116,7 +136,7 @@ class Trainer:
             number, rows = groups[at]
             filled = self.devices.place(jnp.asarray(self.devices.filled(rows)))
             self.state, means, finite = self._updates(
-                self.state, self.rest, self.batches[number], filled
+                self.state, self.rest, self.batches[number], self.emphasis[number], filled
             )
             if not np.all(finite):
                 raise NotFinite(number, rows[np.argmin(finite)])
@@ -127,19 +147,25 @@ class Trainer:
                 counts[label] = counts.get(label, 0.0) + float(known.sum())
         return {label: (sums[label] / counts[label]) ** 0.5 for label in sums if counts[label]}
 
-    def validate(self) -> tuple[dict[str, float], float | None]:
-        """Errors of the averaged parameters on the validation set, and their weighted sum."""
-        sums: dict[str, float] = dict.fromkeys(self.weights, 0.0)
-        counts: dict[str, float] = dict.fromkeys(self.weights, 0.0)
+    def validate(self) -> tuple[dict[str, float], np.ndarray | None]:
+        """Errors of the averaged parameters on the validation set, and the loss of each member.
+
+        Errors of a committee are root mean squares over its members.
+        """
+        counts = {
+            label: sum(float(np.sum(batch.known[label])) for batch in self.held_out)
+            for label in self.weights
+        }
+        means = {label: 0.0 for label, count in counts.items() if count}
+        total = np.zeros(())
         for batch in self.held_out:
-            for label, errors in self._errors(self.state.average, batch).items():
-                sums[label] += float(errors.sum())
-                counts[label] += float(np.sum(batch.known[label]))
-        means = {label: sums[label] / counts[label] for label in sums if counts[label]}
+            errors, weight = self._errors(self.state.average, batch), np.asarray(batch.weight)
+            for label in means:
+                means[label] += float(errors[label].sum(axis=-1).mean()) / counts[label]
+                total = total + self.weights[label] * (errors[label] @ weight) / counts[label]
         if not means:
             return {}, None
-        total = sum(self.weights[label] * mean for label, mean in means.items())
-        return {label: mean**0.5 for label, mean in means.items()}, total
+        return {label: mean**0.5 for label, mean in means.items()}, np.asarray(total)
 
     def spoilt(self, number: int, rows: np.ndarray) -> list[int]:
         """Which of these structures of a batch have an error or a gradient that is not finite."""
@@ -148,12 +174,17 @@ class Trainer:
             def total(parameters: Potential) -> Array:
                 return loss(eqx.combine(parameters, rest), batch, self.weights)[0]
 
-            value, slope = jax.value_and_grad(total)(parameters)
-            return _all_finite((value, slope))
+            return _all_finite(jax.value_and_grad(total)(parameters))
+
+        def all_members(parameters: Potential, rest: Potential, batch: Batch) -> Array:
+            def own(parameters: Potential, rest: Potential) -> Array:
+                return one(parameters, rest, batch)
+
+            return self._over_members(own)(parameters, rest).all()
 
         local = self.devices.bring_back
         parameters, rest = local(self.state.parameters), local(self.rest)
-        batch, is_finite = local(self.batches[number]), eqx.filter_jit(one)
+        batch, is_finite = local(self.batches[number]), eqx.filter_jit(all_members)
         return [
             int(row)
             for row in rows
@@ -162,30 +193,57 @@ class Trainer:
 
     def _errors(self, parameters: Potential, batch: Batch) -> dict[str, np.ndarray]:
         rows = self.devices.place(jnp.asarray(self.devices.filled(np.arange(batch.size))))
-        errors = self._squared_errors(parameters, self.rest, batch, rows)
-        return {label: np.asarray(values)[: batch.size] for label, values in errors.items()}
+        errors = self._errors_of_all(parameters, self.rest, batch, rows)
+        return {label: np.asarray(values)[..., : batch.size] for label, values in errors.items()}
+
+    def _squared_errors(
+        self, parameters: Potential, rest: Potential, batch: Batch, rows: Array
+    ) -> dict[str, Array]:
+        chosen = batch.take(rows)
+
+        def one(parameters: Potential, rest: Potential) -> dict[str, Array]:
+            potential = eqx.combine(parameters, rest)
+            return squared_errors(potential, chosen, self.weights, devices=self.devices)
+
+        return self.devices.whole(self._over_members(one)(parameters, rest))
+
+    def _over_members(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return jax.vmap(function) if self.is_committee else function
 
     def _update_all(
-        self, state: State, rest: Potential, data: Batch, rows: Array
+        self, state: State, rest: Potential, data: Batch, emphasis: Array | None, rows: Array
     ) -> tuple[State, dict[str, Array], Array]:
-        decay = self.settings.averaging or 0.0
-
         def update(carry: tuple[State, Array], row: Array):
             state, so_far = carry
-            parameters, optimiser, means = self.optimiser.update(
-                state.parameters, state.optimiser, rest, data.take(row)
-            )
-            average = jax.tree.map(
-                lambda old, new: decay * old + (1 - decay) * new, state.average, parameters
-            )
-            updated = State(parameters, average, state.best, optimiser)
+            batch = data.take(row)
+            seen = None
+            if emphasis is not None:
+                seen = batch.weight[None] * emphasis[:, jnp.maximum(row, 0)]
+
+            def one(state: State, rest: Potential, weight: Array | None):
+                own = batch if weight is None else dataclasses.replace(batch, weight=weight)
+                return self._update(state, rest, own)
+
+            updated, means = self._over_members(one)(state, rest, seen)
             finite = so_far & _all_finite((updated, means))
             # After an update that fails there are no others: its cause can still be found.
             state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
-            return (state, finite), (means, finite)
+            return (state, finite), ({name: mean.mean() for name, mean in means.items()}, finite)
 
         (state, _), (means, finite) = jax.lax.scan(update, (state, jnp.array(True)), rows)
         return self.devices.whole((state, means, finite))
+
+    def _update(
+        self, state: State, rest: Potential, batch: Batch
+    ) -> tuple[State, dict[str, Array]]:
+        decay = self.settings.averaging or 0.0
+        parameters, optimiser, means = self.optimiser.update(
+            state.parameters, state.optimiser, rest, batch
+        )
+        average = jax.tree.map(
+            lambda old, new: decay * old + (1 - decay) * new, state.average, parameters
+        )
+        return State(parameters, average, state.best, optimiser), means
 
 
 def _all_finite(tree: Any) -> Array:

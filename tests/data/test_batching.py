@@ -145,7 +145,12 @@ def test_labels_keep_their_places_and_gaps_are_known():
     np.testing.assert_array_equal(batch.labels["forces"][0], [*forces, [0, 0, 0]])
     np.testing.assert_array_equal(batch.labels["charges"], [[0, 0, 0], charges])
     assert {label: known.tolist() for label, known in batch.known.items()} == dict(
-        energy=[1, 0], forces=[1, 0], stress=[0, 0], charges=[0, 1], dipole=[0, 0]
+        energy=[1, 0],
+        forces=[1, 0],
+        stress=[0, 0],
+        charges=[0, 1],
+        dipole=[0, 0],
+        quadrupole=[0, 0],
     )
     swapped = batch[jnp.array([1, 0])]
     np.testing.assert_array_equal(swapped.systems.numbers, [[8, 1, 1], [8, 1, 0]])

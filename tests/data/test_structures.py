@@ -89,6 +89,36 @@ def test_stress_is_read_as_a_symmetric_matrix(file, key, numbers):
     np.testing.assert_array_equal(found.system.cell, [[4, 0, 0], [0, 5, 0], [0.5, 0, 6]])
 
 
+@pytest.mark.parametrize(
+    "numbers", ["1 4 5 4 2 6 5 6 9", "1 2 9 6 5 4"], ids=["nine numbers", "six numbers"]
+)
+def test_a_quadrupole_is_the_traceless_part_of_second_moments(file, tmp_path, numbers):
+    text = WATER.replace('dipole="1 2 3"', f'quadrupole="{numbers}" weight=2.5')
+    (found,) = read_structures(file(text), require=("quadrupole",))
+    np.testing.assert_allclose(found.quadrupole, [[-3, 4, 5], [4, -2, 6], [5, 6, 5]], atol=1e-14)
+    assert found.weight == 2.5
+    write_structures(tmp_path / "again.xyz", [found])
+    (again,) = read_structures(tmp_path / "again.xyz")
+    np.testing.assert_allclose(again.quadrupole, found.quadrupole, atol=1e-7)
+    assert again.weight == 2.5
+
+
+@pytest.mark.parametrize(
+    ("moments", "message"),
+    [(np.eye(3), "symmetric and traceless, and is not by 3 e Å²"), ([[0, 1, 0]] * 3, "traceless")],
+)
+def test_a_quadrupole_with_a_trace_is_refused(moments, message):
+    with pytest.raises(InputError, match=f"mine: `quadrupole` must be .*{message}"):
+        Structure(System([[0, 0, 0]], [1]), quadrupole=np.array(moments, float), name="mine")
+
+
+@pytest.mark.parametrize("weight", ["-1", "nan"])
+def test_a_weight_is_a_positive_number(file, weight):
+    text = WATER.replace('dipole="1 2 3"', f"weight={weight}")
+    with pytest.raises(InputError, match="structure 0: its weight must not be negative, got"):
+        read_structures(file(text))
+
+
 def test_labels_are_found_under_names_of_their_own(file):
     text = WATER.replace("energy=", "dft_energy=").replace("forces:", "dft_forces:")
     text = text.replace("charge:R", "bader:R").replace("total_charge", "ionised")
@@ -232,7 +262,14 @@ def test_a_stress_without_a_cell_is_an_input_error(file):
 
 @pytest.mark.parametrize(
     ("label", "shape"),
-    [("energy", (1,)), ("forces", (3, 2)), ("charges", (2, 1)), ("dipole", (2,)), ("stress", (9,))],
+    [
+        ("quadrupole", (6,)),
+        ("energy", (1,)),
+        ("forces", (3, 2)),
+        ("charges", (2, 1)),
+        ("dipole", (2,)),
+        ("stress", (9,)),
+    ],
 )
 def test_labels_of_the_wrong_shape_are_refused(label, shape):
     system = System(np.eye(3)[:2], [1, 1], cell=4 * np.eye(3))

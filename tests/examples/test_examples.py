@@ -35,5 +35,14 @@ def test_example_runs(example, folder):
     assert done.stdout
 
 
+@pytest.mark.slow
+def test_active_learning_learns(folder):
+    """Two minutes, with xTB as the reference."""
+    pytest.importorskip("tblite", reason="needs tblite: pip install lrpot[xtb]")
+    example = EXAMPLES[0].parent / "active_learning.py"
+    done = subprocess.run([sys.executable, example], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_there_are_six_examples():
     assert len(EXAMPLES) == 6

@@ -54,6 +54,7 @@ def labelled(potential, structures):
             forces=np.asarray(found.forces[row])[:n_atoms],
             charges=np.asarray(found.charges[row])[:n_atoms],
             dipole=np.asarray(found.dipole[row]),
+            quadrupole=np.asarray(found.quadrupole[row]),
         )
         result.append(dataclasses.replace(structure, **labels))
     return result

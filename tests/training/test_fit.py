@@ -153,6 +153,46 @@ def test_without_reference_charges_everything_is_learnt_from_energies(tiny, mole
     assert stage.weights == Weights(energy=100.0, forces=1.0)
 
 
+def test_labels_that_nothing_has_are_left_out_of_the_usual_stages(tiny, molecules):
+    potential = tiny.potential("hdnnp_4g")
+    bare = [dataclasses.replace(one, forces=None) for one in molecules]
+    weights = [stage.weights for stage in default_stages(potential, bare)]
+    assert weights == [Weights(charges=1.0), Weights(energy=100.0)]
+    bare = [dataclasses.replace(one, energy=None) for one in bare]
+    assert [stage.name for stage in default_stages(potential, bare)] == ["charges"]
+    bare = [dataclasses.replace(one, charges=None, dipole=None) for one in bare]
+    with pytest.raises(lrpot.InputError, match="trains on energy, forces, and no structure has"):
+        default_stages(potential, bare)
+
+
+def test_latent_charges_learn_from_dipoles(tiny, molecules):
+    """The usual stage where no charges are known; other labels are the same."""
+    train, held_out = molecules[:16], molecules[16:]
+    errors = {}
+    for dipoles in (True, False):
+        bare = [
+            dataclasses.replace(
+                one, charges=None, quadrupole=None, dipole=one.dipole if dipoles else None
+            )
+            for one in train
+        ]
+        potential = tiny.potential("hdnnp_4g")
+        (stage,) = default_stages(potential, bare)
+        assert stage.weights.dipole == (10.0 if dipoles else 0.0)
+        stage = dataclasses.replace(stage, **{**SHORT, "epochs": 40})
+        found = quietly(potential, bare, stages=(stage,)).potential
+        errors[dipoles] = evaluate_structures(found, held_out).total
+    assert errors[True]["dipole"].rmse < 0.4 * errors[False]["dipole"].rmse
+    assert errors[True]["charges"].rmse < 0.6 * errors[False]["charges"].rmse
+
+
+def test_quadrupoles_are_learnt_beside_dipoles_and_charges(tiny, molecules):
+    stage = charge_stage(**SHORT, weights=Weights(charges=1.0, dipole=0.5, quadrupole=0.5))
+    found = quietly(tiny.potential("hdnnp_4g"), molecules, stages=(stage,))
+    rows = [row["train"] for row in found.history]
+    assert all(rows[-1][label] < 0.7 * rows[0][label] for label in ("charges", "quadrupole"))
+
+
 @pytest.mark.parametrize("recipe", ["hdnnp_2g", "hdnnp_3g", "cent"])
 def test_the_usual_stages_train_every_recipe(tiny, molecules, recipe):
     """4G is trained above. These molecules are of two sizes and several total charges."""

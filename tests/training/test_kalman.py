@@ -206,7 +206,7 @@ def crystal(tiny, molecules):
 
 
 CASES = {
-    "mixed": {"energy": 2.0, "forces": 0.5, "charges": 3.0, "dipole": 0.7},
+    "mixed": {"energy": 2.0, "forces": 0.5, "charges": 3.0, "dipole": 0.7, "quadrupole": 0.4},
     "crystal": {"energy": 2.0, "forces": 0.5, "stress": 4.0},
 }
 
@@ -245,7 +245,7 @@ def test_padding_and_missing_labels_are_not_observed(mixed):
     found, _ = observed(*mixed, CASES["mixed"])
     n_atoms = [int(count) for count in (mixed[1].systems.numbers > 0).sum(axis=1)]
     known = {label: np.asarray(values) for label, values in mixed[1].known.items()}
-    expected = known["energy"].sum() + 3 * known["dipole"].sum()
+    expected = known["energy"].sum() + 3 * known["dipole"].sum() + 6 * known["quadrupole"].sum()
     expected += 3 * known["forces"] @ n_atoms + known["charges"] @ n_atoms
     assert float(found.present.sum()) == expected
     absent = np.asarray(found.present) == 0

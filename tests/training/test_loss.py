@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lrpot.data import LABELS, make_batches
+from lrpot.data.structures import label_shapes, traceless
 from lrpot.training import calibrate, keep_descriptors, loss, predict_batch, squared_errors
 
 CELL = [[2.9, 0, 0], [0.4, 3.0, 0], [-0.3, 0.5, 3.1]]
@@ -23,8 +24,10 @@ def quickly_compiled(function):
 
 def with_random_labels(structure, *labels):
     n_atoms = structure.system.n_atoms
-    shapes = dict(energy=(), forces=(n_atoms, 3), stress=(3, 3), charges=(n_atoms,), dipole=(3,))
+    shapes = label_shapes(n_atoms)
     values = {label: np.array(RNG.normal(size=shapes[label])) for label in labels}
+    if "quadrupole" in values:
+        values["quadrupole"] = traceless(values["quadrupole"] + values["quadrupole"].T)
     return dataclasses.replace(structure, **values)
 
 
@@ -33,7 +36,7 @@ def crystals(tiny):
     """Two sizes; the second structure has neither energy nor charges."""
     sizes = [(2, 1.0), (3, 0.0), (3, -1.0)]
     bare = [tiny.structure(*size, cell=CELL, seed=n) for n, size in enumerate(sizes)]
-    wanted = [LABELS, ("forces", "stress", "dipole"), LABELS]
+    wanted = [LABELS, ("forces", "stress", "dipole", "quadrupole"), LABELS]
     return [with_random_labels(one, *labels) for one, labels in zip(bare, wanted, strict=True)]
 
 
@@ -80,6 +83,16 @@ def test_structures_without_a_label_do_not_count_in_the_loss(case, errors):
     np.testing.assert_allclose(means["charges"], np.sum(errors["charges"]) / 2, rtol=1e-12)
     np.testing.assert_allclose(means["dipole"], np.mean(errors["dipole"]), rtol=1e-12)
     by_hand = 2 * means["energy"] + 30 * means["charges"] + 0.5 * means["dipole"]
+    np.testing.assert_allclose(total, by_hand, rtol=1e-12)
+
+
+def test_structures_count_by_their_weight_in_the_loss_and_not_in_what_is_reported(case, errors):
+    potential, batch, _, _ = case
+    weights, emphasis = {"energy": 2.0, "dipole": 0.5}, jnp.array([3.0, 0.0, 0.5])
+    heavier = dataclasses.replace(batch, weight=emphasis)
+    total, means = quickly_compiled(lambda p, b: loss(p, b, weights))(potential, heavier)
+    np.testing.assert_allclose(means["energy"], np.sum(errors["energy"]) / 2, rtol=1e-12)
+    by_hand = 2 * emphasis @ errors["energy"] / 2 + 0.5 * emphasis @ errors["dipole"] / 3
     np.testing.assert_allclose(total, by_hand, rtol=1e-12)
 
 

@@ -11,6 +11,8 @@ import lrpot
 from lrpot.training import evaluate_structures
 from lrpot.training.metrics import predict_structures
 
+MOLECULAR = ["energy", "forces", "charges", "dipole", "quadrupole"]
+
 
 @pytest.fixture(scope="module")
 def potential(tiny):
@@ -30,7 +32,7 @@ def structures(molecules):
             dipole=rng.normal(size=3),
         )
         if number == 7:
-            changes |= dict(forces=None, charges=None, dipole=None)
+            changes |= dict(forces=None, charges=None, dipole=None, quadrupole=None)
         wrong.append(dataclasses.replace(one, **changes))
     return wrong
 
@@ -66,7 +68,7 @@ def check(errors, expected):
     np.testing.assert_allclose(errors.mae, np.abs(expected).mean(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("label", ["energy", "forces", "charges", "dipole"])
+@pytest.mark.parametrize("label", MOLECULAR)
 def test_errors_are_over_all_components(evaluation, structures, label):
     expected = differences(evaluation, structures, label)
     check(evaluation.total[label], expected)
@@ -75,7 +77,7 @@ def test_errors_are_over_all_components(evaluation, structures, label):
 
 
 def test_labels_that_nothing_has_are_left_out(evaluation):
-    assert set(evaluation.total) == {"energy", "forces", "charges", "dipole"}
+    assert set(evaluation.total) == set(MOLECULAR)
 
 
 @pytest.mark.parametrize(("symbol", "number"), [("H", 1), ("O", 8)])
@@ -90,7 +92,7 @@ def test_errors_of_an_element_are_those_of_its_atoms(evaluation, structures, sym
 
 
 @pytest.mark.parametrize(("name", "charge"), [("-1", -1), ("0", 0), ("+1", 1)])
-@pytest.mark.parametrize("label", ["energy", "forces", "charges", "dipole"])
+@pytest.mark.parametrize("label", MOLECULAR)
 def test_errors_of_a_total_charge_are_those_of_its_structures(
     evaluation, structures, name, charge, label
 ):
