@@ -150,7 +150,7 @@ def test_without_reference_charges_everything_is_learnt_from_energies(tiny, mole
     bare = [dataclasses.replace(one, charges=None) for one in molecules]
     (stage,) = default_stages(tiny.potential(recipe), bare)
     assert stage.train == ("charge_model", "terms")
-    assert stage.weights == Weights(energy=100.0, forces=1.0)
+    assert stage.weights == Weights(energy=100.0, forces=1.0, dipole=10.0)
 
 
 def test_labels_that_nothing_has_are_left_out_of_the_usual_stages(tiny, molecules):
