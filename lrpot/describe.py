@@ -38,7 +38,8 @@ def describe(potential: Potential | Committee) -> dict[str, str]:
     model = potential.charge_model
     if isinstance(model, Equilibration):
         lines["charges"] = "equilibrated"
-        lines["hardness"] = _by_element(potential, np.asarray(model.hardness_root) ** 2, "eV/e²")
+        hardness = _by_element(potential, np.asarray(model.hardness_root) ** 2, "eV/e²")
+        lines["hardness"] = f"{hardness}{', varied by networks' if model.is_local else ''}"
     elif isinstance(model, LocalCharges):
         lines["charges"] = f"local, neutralised: {model.neutralisation}"
     if model is not None:
@@ -54,6 +55,8 @@ def describe(potential: Potential | Committee) -> dict[str, str]:
         if isinstance(term, ShortRange):
             sizes = [term.networks.weights[0].shape[1], *(b.shape[1] for b in term.networks.biases)]
             seen = "" if term.charge_scaling is None else ", the last input being the charge"
+            if term.surroundings is not None:
+                seen = f", the last {1 + term.surroundings.n_features} inputs being of charges"
             layers = "-".join(map(str, sizes))
             used = dict.fromkeys(
                 name

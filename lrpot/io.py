@@ -41,6 +41,7 @@ _CLASSES: dict[str, type[eqx.Module]] = {
         descriptors.Shells,
         descriptors.Windows,
         networks.ElementNetworks,
+        charges.ChargeSurroundings,
         charges.Equilibration,
         charges.LocalCharges,
         electrostatics.CoulombSum,

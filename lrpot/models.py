@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from lrpot.charges import Equilibration, LocalCharges
+from lrpot.charges import ChargeSurroundings, Equilibration, LocalCharges
 from lrpot.charges.local import Neutralisation
-from lrpot.descriptors import ACSF, default_acsf, identity_scaling
+from lrpot.descriptors import ACSF, Shells, default_acsf, identity_scaling
+from lrpot.descriptors.defaults import FIRST_SHELL
 from lrpot.electrostatics import CoulombSum, Screening
 from lrpot.elements import COVALENT_RADII, SYMBOLS, element_numbers
 from lrpot.errors import InputError, suggestion
@@ -103,6 +104,9 @@ def hdnnp_4g(
     hardness: float | Mapping[str, float] = 10.0,
     screening: tuple[float, float] | None = None,
     accuracy: float = 1e-6,
+    learn_widths: bool = False,
+    local_hardness: bool = False,
+    charge_shells: int = 0,
     key: PRNGKeyArray,
 ) -> Potential:
     """Fourth generation: charges equilibrate over the whole system [ko:21].
@@ -115,20 +119,35 @@ def hdnnp_4g(
         widths: `covalent` radii or the Gaussian width of each element in Å.
         hardness: First hardness, in eV/e², one for all or by symbol; it is trained.
         screening, accuracy: As in `hdnnp_3g`.
+        learn_widths: Whether widths are trained.
+        local_hardness: Whether the networks also predict how the hardness of an atom differs
+            from that of its element.
+        charge_shells: Radial functions of the charges around an atom which, with their
+            potential, the energy networks see besides its own charge; 0 for none.
     """
     numbers, descriptor = _start(elements, cutoff, descriptor)
     keys = jax.random.split(key)
     n_features = descriptor.n_features
+    outputs = 2 if local_hardness else 1
     charge_model = Equilibration(
-        element_networks(numbers, n_features, hidden, activation=activation, key=keys[0]),
+        element_networks(
+            numbers, n_features, hidden, n_outputs=outputs, activation=activation, key=keys[0]
+        ),
         _hardness_root(numbers, hardness),
         _radii(numbers, widths),
         CoulombSum(descriptor.cutoff, accuracy),
+        frozen=() if learn_widths else ("radii",),
     )
-    networks = element_networks(numbers, n_features + 1, hidden, activation=activation, key=keys[1])
+    surroundings = None if charge_shells == 0 else _surroundings(descriptor.cutoff, charge_shells)
+    n_seen = 1 if surroundings is None else 1 + surroundings.n_features
+    networks = element_networks(
+        numbers, n_features + n_seen, hidden, activation=activation, key=keys[1]
+    )
     terms = {
         "offsets": _no_offsets(numbers),
-        "short_range": ShortRange(networks, jnp.ones(()), identity_scaling(numbers, 1)),
+        "short_range": ShortRange(
+            networks, jnp.ones(()), identity_scaling(numbers, n_seen), surroundings
+        ),
         "coulomb": Coulomb(_screening(screening, descriptor)),
     }
     return Potential(numbers, descriptor, charge_model, terms, "hdnnp_4g")
@@ -199,6 +218,13 @@ def _no_offsets(numbers: tuple[int, ...]) -> Offsets:
 def _screening(radii: tuple[float, float] | None, descriptor: ACSF) -> Screening:
     inner, outer = (0.3 * descriptor.cutoff, descriptor.cutoff) if radii is None else radii
     return Screening(inner, outer)
+
+
+def _surroundings(cutoff: float, count: int) -> ChargeSurroundings:
+    """Radial functions in even steps from the first shell on, each as wide as a step."""
+    step = (cutoff - FIRST_SHELL) / count
+    shells = tuple((1 / step**2, FIRST_SHELL + n * step) for n in range(count))
+    return ChargeSurroundings(Shells(shells, cutoff, "tanh3"))
 
 
 def _radii(numbers: tuple[int, ...], widths: Widths) -> jax.Array | None:

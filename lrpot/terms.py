@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lrpot.charges.result import Charges
+from lrpot.charges.surroundings import ChargeSurroundings
 from lrpot.descriptors.scaling import Scaling, element_index
 from lrpot.electrostatics import Screening, self_potential
 from lrpot.environment import Environment
@@ -22,13 +23,15 @@ class ShortRange(eqx.Module):
     Attributes:
         networks: One output per atom.
         scale: What an output of 1 is worth, in eV.
-        charge_scaling: Scaling of the charge as one more, the last, input; `None` when the
-            networks do not see charges.
+        charge_scaling: Scaling of the last inputs, the charge and what `surroundings` tells;
+            `None` when the networks do not see charges.
+        surroundings: What the networks see of other charges; `None` for nothing.
     """
 
     networks: ElementNetworks
     scale: Float[Array, ""]
     charge_scaling: Scaling | None = None
+    surroundings: ChargeSurroundings | None = None
 
     frozen: ClassVar[tuple[str, ...]] = ("scale",)
 
@@ -40,9 +43,18 @@ class ShortRange(eqx.Module):
         charges: Charges | None,
     ) -> Float[Array, " atoms"]:
         if self.charge_scaling is not None and charges is not None:
-            seen = self.charge_scaling(charges.charges[:, None], system.numbers)
+            seen = self.charge_scaling(self.seen(charges, environment), system.numbers)
             features = jnp.concatenate([features, seen], axis=-1)
         return self.scale * self.networks(features, system.numbers)[:, 0]
+
+    def seen(
+        self, charges: Charges, environment: Environment
+    ) -> Float[Array, "atoms charge_features"]:
+        """What the networks see of charges, before it is scaled."""
+        own = charges.charges[:, None]
+        if self.surroundings is None:
+            return own
+        return jnp.concatenate([own, self.surroundings(charges, environment)], axis=-1)
 
 
 class Coulomb(eqx.Module):

@@ -7,9 +7,11 @@ from lrpot.charges.equilibration import Equilibration, equilibrate
 from lrpot.charges.local import LocalCharges
 from lrpot.charges.memory import ChargeMemory, charge_memory
 from lrpot.charges.result import Charges
+from lrpot.charges.surroundings import ChargeSurroundings
 
 __all__ = [
     "ChargeMemory",
+    "ChargeSurroundings",
     "Charges",
     "Constraints",
     "Equilibration",

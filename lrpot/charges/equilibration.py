@@ -35,7 +35,8 @@ class Equilibration(eqx.Module):
     The sum is the total charge, or that of each fragment; u is the energy of a unit charge in the
     field and the applied potentials of the system, if it has any. The electronegativities χ come
     from element networks, the hardness J ≥ 0 is one number per element, and A is the Coulomb
-    matrix of Gaussian charges [ghasemi:15, ko:21].
+    matrix of Gaussian charges [ghasemi:15, ko:21]. With a second output y of the networks, the
+    hardness of an atom is that of its element times exp(tanh y).
 
     Attributes:
         networks: Electronegativity, in units of `scale`.
@@ -73,6 +74,11 @@ class Equilibration(eqx.Module):
                 "`tolerance` (eV/e) and `max_iterations` must be positive, got "
                 f"{self.tolerance!r} and {self.max_iterations!r}."
             )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the hardness depends on the surroundings."""
+        return self.networks.biases[-1].shape[-1] > 1
 
     def is_iterative(self, n_atoms: int) -> bool:
         """Whether a system of so many atoms, padding included, is solved iteratively."""
@@ -116,7 +122,11 @@ class Equilibration(eqx.Module):
         """The linear equations for the charges of one system."""
         elements = self.networks.elements
         row = element_index(system.numbers, elements)
-        hardness = jnp.where(system.real, self.hardness_root[row] ** 2, 0.0)
+        outputs = self.networks(features, system.numbers)
+        hardness = self.hardness_root[row] ** 2
+        if self.is_local:
+            hardness *= jnp.exp(jnp.tanh(outputs[:, 1]))
+        hardness = jnp.where(system.real, hardness, 0.0)
         widths = element_widths(self.radii, system, elements)
         constraints = constraints_of(system)
         operator = self.coulomb.operator(widths, system, environment)
@@ -134,7 +144,7 @@ class Equilibration(eqx.Module):
             )
         return Problem(
             matrix=matrix,
-            electronegativity=self.scale * self.networks(features, system.numbers)[:, 0],
+            electronegativity=self.scale * outputs[:, 0],
             external=system.external,
             widths=widths,
             constraints=constraints,

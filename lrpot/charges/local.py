@@ -68,9 +68,6 @@ class LocalCharges(eqx.Module):
             charges=charges,
             phi=phi,
             widths=widths,
-            electronegativity=None,
-            hardness=None,
-            multiplier=None,
             converged=jnp.isfinite(phi).all(),
             constant=self.coulomb.constant,
         )
@@ -80,4 +77,4 @@ def element_widths(
     radii: Float[Array, " elements"] | None, system: System, elements: tuple[int, ...]
 ) -> Float[Array, " atoms"] | None:
     """Gaussian width of every atom, in Å; some positive number for padding atoms."""
-    return None if radii is None else radii[element_index(system.numbers, elements)]
+    return None if radii is None else jnp.abs(radii)[element_index(system.numbers, elements)]

@@ -1,6 +1,7 @@
 """What a charge model returns."""
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from lrpot.units import KE
@@ -30,10 +31,10 @@ class Charges(eqx.Module):
     charges: Float[Array, " atoms"]
     phi: Float[Array, " atoms"]
     widths: Float[Array, " atoms"] | None
-    electronegativity: Float[Array, " atoms"] | None
-    hardness: Float[Array, " atoms"] | None
-    multiplier: Float[Array, "*fragments"] | None
-    converged: Bool[Array, ""]
+    electronegativity: Float[Array, " atoms"] | None = None
+    hardness: Float[Array, " atoms"] | None = None
+    multiplier: Float[Array, "*fragments"] | None = None
+    converged: Bool[Array, ""] = eqx.field(default_factory=lambda: jnp.asarray(True))
     constant: float = eqx.field(static=True, default=KE)
     iterations: Int[Array, ""] | None = None
     residual: Float[Array, ""] | None = None

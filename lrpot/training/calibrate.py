@@ -8,14 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrpot.charges import LocalCharges
+from lrpot.charges import Charges, LocalCharges
+from lrpot.charges.local import element_widths
 from lrpot.data import Batch, Structure
 from lrpot.descriptors import ACSF, linearise, scaling_from_data
 from lrpot.descriptors.scaling import MODES
 from lrpot.elements import SYMBOLS
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError, suggestion
+from lrpot.neighbors import Neighbors
 from lrpot.potential import Potential
+from lrpot.system import System
 from lrpot.terms import Offsets, ShortRange
 
 
@@ -167,12 +170,25 @@ def kept_bytes(potential: Potential, batches: Sequence[Batch]) -> int:
     )
 
 
-def scale_charge_input(potential: Potential, charges: np.ndarray, numbers: np.ndarray) -> Potential:
-    """Scale the charge input of the short-range networks by the charges that they will see."""
+def scale_charge_input(
+    potential: Potential, batches: Sequence[Batch], charges: Sequence[jax.Array]
+) -> Potential:
+    """Scale what the short-range networks see of charges by the charges that they will see.
+
+    Args:
+        potential: With a charge model.
+        batches: The training data.
+        charges: Charges of each batch, [structures, atoms], in e.
+    """
     term = potential.terms.get("short_range")
     if not isinstance(term, ShortRange) or term.charge_scaling is None:
         return potential
-    scaling = scaling_from_data(charges.reshape(-1, 1), numbers.ravel(), potential.elements)
+    seen = [
+        _charges_seen(potential, batch, one) for batch, one in zip(batches, charges, strict=True)
+    ]
+    values = np.concatenate([np.asarray(one).reshape(-1, one.shape[-1]) for one in seen])
+    numbers = np.concatenate([np.asarray(batch.systems.numbers).ravel() for batch in batches])
+    scaling = scaling_from_data(values, numbers, potential.elements)
     return eqx.tree_at(lambda one: one.terms["short_range"].charge_scaling, potential, scaling)
 
 
@@ -203,6 +219,23 @@ def _with_mean_charges(potential: Potential, structures: Sequence[Structure]) ->
     means = [one.mean() if len(one) else 0.0 for one in samples]
     last = lambda one: one.charge_model.networks.biases[-1]  # noqa: E731
     return eqx.tree_at(last, potential, last(potential).at[:, 0].set(jnp.asarray(means)))
+
+
+@eqx.filter_jit
+def _charges_seen(potential: Potential, batch: Batch, charges: jax.Array) -> jax.Array:
+    model, term = potential.charge_model, potential.terms["short_range"]
+    assert model is not None
+    assert isinstance(term, ShortRange)
+
+    def one(system: System, neighbors: Neighbors, charges: jax.Array) -> jax.Array:
+        environment = environment_from_shifts(system, neighbors)
+        widths = element_widths(model.radii, system, potential.elements)
+        phi = model.coulomb(charges, widths, system, environment)
+        return term.seen(
+            Charges(charges, phi, widths, constant=model.coulomb.constant), environment
+        )
+
+    return jax.vmap(one)(batch.systems, batch.neighbors, charges)
 
 
 @eqx.filter_jit

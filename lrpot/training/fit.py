@@ -278,14 +278,13 @@ def _with_charge_input(
         return potential
     if "charge_model" in before:
         predicted = eqx.filter_jit(predict_batch)
-        charges = [predicted(potential, batch, forces=False).charges for batch in batches]
+        found = [predicted(potential, batch, forces=False).charges for batch in batches]
+        charges = [one for one in found if one is not None]
     elif all(bool((batch.known["charges"] > 0).all()) for batch in batches):
         charges = [batch.labels["charges"] for batch in batches]
     else:
         return potential
-    numbers = np.concatenate([np.asarray(batch.systems.numbers).ravel() for batch in batches])
-    values = np.concatenate([np.asarray(one).ravel() for one in charges])
-    return scale_charge_input(potential, values, numbers)
+    return scale_charge_input(potential, batches, charges)
 
 
 def _stored_notes(folder: Path | None, notes: _Notes) -> _Notes | None:

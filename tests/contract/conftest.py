@@ -51,6 +51,7 @@ VARIANTS = MODELS | {
     "hdnnp_2g, weighted": (lrpot.hdnnp_2g, {}, {"weighted": True}),
     "hdnnp_3g, weighted": (lrpot.hdnnp_3g, {"neutralisation": "weighted"}, {}),
     "hdnnp_3g, covalent": (lrpot.hdnnp_3g, {"widths": "covalent"}, {}),
+    "hdnnp_4g, extended": (lrpot.hdnnp_4g, {"charge_shells": 2, "local_hardness": True}, {}),
 }
 
 MOLECULE = lrpot.System(
@@ -107,13 +108,14 @@ def randomised(potential, rng):
         trainable(potential),
     )
     labels = potential.descriptor.labels
-    sizes = {len(labels): [typical_size(label) for label in labels], 1: 0.5}  # and of a charge
+    of_features = [typical_size(label) for label in labels]
 
     def with_statistics(part):
         if isinstance(part, Scaling):
             shape = part.offset.shape
-            offset = rng.uniform(-1, 1, shape) * sizes[shape[1]]
-            factor = rng.uniform(0.4, 1.2, shape) / sizes[shape[1]]
+            size = of_features if shape[1] == len(labels) else 0.5  # of what belongs to charges
+            offset = rng.uniform(-1, 1, shape) * size
+            factor = rng.uniform(0.4, 1.2, shape) / size
             where, new = lambda s: (s.offset, s.factor), (jnp.asarray(offset), jnp.asarray(factor))
         elif isinstance(part, Offsets):
             where, new = lambda o: o.energies, jnp.asarray(rng.uniform(-4, -2, part.energies.shape))

@@ -190,10 +190,14 @@ def test_an_element_without_reference_charges_does_not_become_nan(tiny):
 
 
 def test_the_charge_input_is_scaled_by_the_charges_it_will_see(tiny):
+    structures = [
+        chain([1, 1, 8], -3.0, charges=np.array([0.2, 0.4, -0.5])),
+        chain([1, 8], -4.0, charges=np.array([0.3, -0.8])),
+    ]
     potential = tiny.potential("hdnnp_4g")
-    charges = np.array([[0.2, 0.4, -0.5], [0.3, -0.8, 0.0]])
-    numbers = np.array([[1, 1, 8], [1, 8, 0]])
-    potential = scale_charge_input(potential, charges, numbers)
+    batches = batches_of(structures, potential)
+    charges = [batch.labels["charges"] for batch in batches]
+    potential = scale_charge_input(potential, batches, charges)
     scaling = potential.terms["short_range"].charge_scaling
     np.testing.assert_allclose(scaling.offset[:, 0], [0.3, -0.65])
     deviations = [np.std([0.2, 0.4, 0.3]), np.std([-0.5, -0.8])]
@@ -203,7 +207,7 @@ def test_the_charge_input_is_scaled_by_the_charges_it_will_see(tiny):
 @pytest.mark.parametrize("recipe", ["hdnnp_2g", "hdnnp_3g", "cent"])
 def test_potentials_that_do_not_see_charges_have_no_charge_input_to_scale(tiny, recipe):
     potential = tiny.potential(recipe)
-    assert scale_charge_input(potential, np.ones((1, 2)), np.array([[1, 8]])) is potential
+    assert scale_charge_input(potential, [], []) is potential
 
 
 def test_an_unknown_scaling_names_the_nearest(tiny, molecules):

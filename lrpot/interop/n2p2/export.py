@@ -89,19 +89,26 @@ class _Export:
             self.problems.append("the descriptor is not a set of symmetry functions")
         elif not bool(np.isfinite(potential.descriptor.scaling.minimum).all()):
             self.problems.append("the features have not been scaled by data: train it first")
-        if potential.charge_model is None:
-            return
+        if potential.charge_model is not None:
+            self._check_charges()
+
+    def _check_charges(self) -> None:
+        potential = self.potential
         coulomb = potential.terms.get("coulomb")
         if not isinstance(potential.charge_model, Equilibration):
             self.problems.append("charges of local networks (the third generation)")
         elif potential.charge_model.radii is None:
             self.problems.append("point charges")
+        elif potential.charge_model.is_local:
+            self.problems.append("hardness that depends on the surroundings")
         if not isinstance(coulomb, Coulomb) or coulomb.self_energy:
             self.problems.append("an energy without, or with the self-energy of, the Coulomb term")
         elif coulomb.screening is not None and coulomb.screening.function not in CORES.values():
             self.problems.append(f"screening of shape `{coulomb.screening.function}`")
         if isinstance(self.short, ShortRange) and self.short.charge_scaling is None:
             self.problems.append("short-range networks of a 4G potential that see no charge")
+        if isinstance(self.short, ShortRange) and self.short.surroundings is not None:
+            self.problems.append("short-range networks that see the charges around an atom")
 
     def _cutoff_type(self) -> tuple[str, float]:
         descriptor = self.potential.descriptor

@@ -1,0 +1,108 @@
+"""The data sets, and how potentials are trained on each."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lrpot
+from lrpot.data import Structure
+from lrpot.descriptors import default_acsf
+from lrpot.elements import SYMBOLS
+from lrpot.potential import Potential
+from lrpot.training import Stage, charge_stage, energy_stage
+from lrpot.training.config import split
+
+HERE = Path(__file__).parent
+MODELS = HERE / "models"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """Structures to train on and to test with, and the size of the effort.
+
+    Attributes:
+        what: In words, for the table.
+        cutoff, angular_cutoff: Of the default descriptor, in Å.
+        charge_epochs, energy_epochs: Of the two stages; 2G has the second alone.
+        descriptor: Further arguments of `lrpot.descriptors.default_acsf`.
+        fraction: Of the structures to test with where the set is one file; a random choice.
+    """
+
+    what: str
+    cutoff: float = 7.0
+    angular_cutoff: float = 5.0
+    charge_epochs: int = 200
+    energy_epochs: int = 500
+    descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
+    fraction: float = 0.0
+
+
+SETS = {
+    "carbon_chain": DataSet("C10H2, C10H3⁺; GFN2-xTB"),
+    "ag3": DataSet("Ag3⁺, Ag3⁻; GFN1-xTB"),
+    "nacl": DataSet("Na9Cl8⁺, Na8Cl8⁺; GFN1-xTB"),
+    "anthracene": DataSet("2-X-anthracene, X = OH, NO2, O⁻, NH3⁺; GFN2-xTB", energy_epochs=300),
+    "water_ions": DataSet("(H2O)n, H3O⁺ and OH⁻ in water; GFN2-xTB"),
+    "water_pbc": DataSet("16 H2O, periodic; GFN1-xTB", cutoff=6.0, energy_epochs=300),
+    "carbon_chain_dft": DataSet("C10H2, C10H3⁺; PBE", fraction=0.1),
+    "au2_mgo_dft": DataSet(
+        "Au2 on MgO(001), with Al or without; PBE",
+        cutoff=5.5,
+        angular_cutoff=4.5,
+        charge_epochs=100,
+        energy_epochs=200,
+        descriptor={"zetas": (1.0, 4.0), "shells": 2, "spacing": 0.6},
+        fraction=0.1,
+    ),
+}
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "2g": ("hdnnp_2g", {}),
+    "3g": ("hdnnp_3g", {}),
+    "4g": ("hdnnp_4g", {}),
+    "local_hardness": ("hdnnp_4g", {"local_hardness": True}),
+    "learn_widths": ("hdnnp_4g", {"learn_widths": True}),
+    "charge_shells": ("hdnnp_4g", {"charge_shells": 5}),
+    "extended": (
+        "hdnnp_4g",
+        {"local_hardness": True, "learn_widths": True, "charge_shells": 5, "hidden": (40, 40)},
+    ),
+}
+"""Recipe and settings by name. All but the last have two hidden layers of 15 nodes."""
+
+
+def read(name: str, seed: int) -> tuple[list[Structure], list[Structure]]:
+    """Structures to train on and to test with."""
+    folder, chosen = HERE / "data", SETS[name]
+    if chosen.fraction:
+        structures = lrpot.read_structures(folder / f"{name}.xyz.xz")
+        return split(structures, chosen.fraction, seed=seed)
+    train, test = (
+        lrpot.read_structures(folder / f"{name}_{part}.xyz.xz") for part in ("train", "test")
+    )
+    return train, test
+
+
+def untrained(name: str, variant: str, structures: Sequence[Structure], *, key) -> Potential:
+    """A potential of one variant for the elements of a set."""
+    chosen = SETS[name]
+    numbers = {int(number) for one in structures for number in one.system.numbers}
+    elements = tuple(SYMBOLS[number] for number in sorted(numbers))
+    descriptor = default_acsf(
+        elements,
+        cutoff=chosen.cutoff,
+        angular_cutoff=chosen.angular_cutoff,
+        **chosen.descriptor,
+    )
+    recipe, settings = VARIANTS[variant]
+    return lrpot.MODELS[recipe](elements, descriptor=descriptor, key=key, **settings)
+
+
+def stages(name: str, potential: Potential, effort: float) -> tuple[Stage, ...]:
+    """Charges first, then energies and forces."""
+    chosen = SETS[name]
+    energies = energy_stage(epochs=round(effort * chosen.energy_epochs))
+    if potential.charge_model is None:
+        return (energies,)
+    return charge_stage(epochs=round(effort * chosen.charge_epochs)), energies
