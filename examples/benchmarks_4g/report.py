@@ -79,7 +79,7 @@ def minima(name: str, potential: Potential) -> dict[str, float]:
     for atoms, _ in _references("minima.xyz", name):
         moving = atoms.copy()
         moving.calc = Calculator(potential)
-        BFGS(moving, logfile=None).run(fmax=2e-3, steps=300)
+        BFGS(moving, logfile=None).run(fmax=1e-4, steps=300)
         difference = moving.get_all_distances() - atoms.get_all_distances()
         found[atoms.info["system"]] = float(np.abs(difference).max())
     return found

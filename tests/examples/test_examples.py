@@ -44,5 +44,5 @@ def test_active_learning_learns(folder):
     assert done.returncode == 0, done.stderr
 
 
-def test_there_are_six_examples():
-    assert len(EXAMPLES) == 6
+def test_there_are_seven_examples():
+    assert len(EXAMPLES) == 7

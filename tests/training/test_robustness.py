@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lrpot.checkpoint import FILE
 from lrpot.training import energy_stage, fit
-from lrpot.training.checkpoint import FILE
 
 ELECTRONS = {1: -0.5e6, 8: -2e6}
 """Energies such as those of heavy atoms with all their electrons, in eV."""

@@ -43,7 +43,7 @@ def read_potential(
     *,
     length: str = "bohr",
     energy: str = "Ha",
-    accuracy: float = 1e-12,
+    accuracy: float = 1e-9,
     truncate_ewald_for: System | None = None,
 ) -> Potential:
     """A potential from `input.nn`, `scaling.data`, `weights*.data` and `hardness.*.data`.
