@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test lint examples clean
+.PHONY: quickstart test lint docs clean
 
 quickstart: $(VENV)/.installed  ## train, evaluate and run molecular dynamics on real data
 	$(BIN)/lrpot quickstart
@@ -28,5 +28,12 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@ $(VENV)/.installed
 
+docs: $(VENV)/.installed-docs  ## the documentation, into site/
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info quickstart
+	rm -rf $(VENV) build site *.egg-info quickstart

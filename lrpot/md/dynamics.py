@@ -134,8 +134,8 @@ def run(
             f"`steps` and `restart_every` must be positive, got {steps} and {restart_every}."
         )
     _check_system(potential, system, settings)
-    system = _upright(system)
-    masses = _masses(system, masses)
+    system = upright_system(system)
+    masses = masses_of(system, masses)
     limits = Limits() if limits is None else limits
     columns = BREATHING_LOG if ensemble == "npt" else LOG
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
@@ -202,7 +202,8 @@ def _check_system(potential: Potential, system: System, settings: Settings) -> N
     potential.neighbors(system)  # complains about overlapping atoms and unknown elements
 
 
-def _masses(system: System, masses: np.ndarray | None) -> np.ndarray:
+def masses_of(system: System, masses: np.ndarray | None) -> np.ndarray:
+    """Masses of the atoms in amu, those of the elements when not given."""
     from ase.data import atomic_masses
 
     if masses is None:
@@ -216,7 +217,7 @@ def _masses(system: System, masses: np.ndarray | None) -> np.ndarray:
     return masses
 
 
-def _upright(system: System) -> System:
+def upright_system(system: System) -> System:
     """Turn a periodic system so that its cell is lower triangular, as jax-md wants it.
 
     A cell without space for the atoms along an open vector gets a longer one.

@@ -1,0 +1,86 @@
+"""Steps of molecular dynamics: 2G and 4G of the same size, and what the charges cost.
+
+python benchmarks/md.py [--repeats 3,3,3 5,4,4 7,7,7] [--threads 2]
+
+Periodic water, NVE, 0.5 fs, 300 K, float64, neighbour list and charges remembered from the steps
+before. The potentials are those that `examples/benchmarks_4g` trains on 16 molecules.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from common import keep_to_cores, machine, print_table, resident_megabytes
+
+import lrpot
+from lrpot.md.dynamics import masses_of, upright_system
+from lrpot.md.settings import Settings
+from lrpot.md.simulation import Simulation
+
+FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks_4g"
+STEPS, WARM, RUNS = 10, 20, 3
+"""Steps of one run, steps before the first one, and runs."""
+
+
+def replicated(repeats: tuple[int, int, int]) -> lrpot.System:
+    """A frame of the training data, repeated."""
+    system = lrpot.read_structures(FOLDER / "data" / "water_pbc_train.xyz.xz")[0].system
+    cell = np.asarray(system.cell)
+    shifts = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), -1).reshape(-1, 1, 3)
+    positions = (np.asarray(system.positions) + shifts @ cell).reshape(-1, 3)
+    numbers = np.tile(np.asarray(system.numbers), len(shifts))
+    return lrpot.System(positions, numbers, cell=np.array(repeats)[:, None] * cell)
+
+
+def step_seconds(potential: lrpot.Potential, system: lrpot.System) -> tuple[float, float]:
+    """Seconds for a step, the fastest run, and median iterations per frame."""
+    system = upright_system(system)
+    simulation = Simulation(potential, system, Settings(), masses_of(system, None))
+    state = simulation.advance(simulation.start(jax.random.PRNGKey(0)), WARM)
+    times, iterations = [], []
+    for _ in range(RUNS):
+        begun = time.perf_counter()
+        state = jax.block_until_ready(simulation.advance(state, STEPS))
+        times.append((time.perf_counter() - begun) / STEPS)
+        guess = state.memory.guess()
+        surroundings = simulation.model.surroundings(state.atoms.position, state.neighbors)
+        charges = potential(*surroundings, guess=guess)[1]
+        iterations.append(np.nan if charges is None else float(charges.iterations))
+    return min(times), float(np.median(iterations))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", nargs="+", default=["3,3,3", "5,4,4", "7,7,7"])
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    keep_to_cores(arguments.threads)
+    jax.config.update("jax_enable_x64", True)
+    print(machine())
+    rows = []
+    for repeats in arguments.repeats:
+        system = replicated(tuple(map(int, repeats.split(","))))
+        seconds = {}
+        for name in ("2g", "4g"):
+            potential = lrpot.load(FOLDER / "models" / f"water_pbc_{name}.lrpot")
+            seconds[name], iterations = step_seconds(potential, system)
+            rows.append(
+                [
+                    str(system.n_atoms),
+                    name,
+                    f"{1e6 * seconds[name] / system.n_atoms:.0f}",
+                    f"{0.5e-6 * 86400 / seconds[name]:.3f}",
+                    f"{seconds[name] / seconds['2g']:.2f}",
+                    "–" if np.isnan(iterations) else f"{iterations:.0f}",
+                    f"{resident_megabytes(peak=True):.0f}",
+                ]
+            )
+    header = ("atoms", "model", "µs/atom/step", "ns/day", "ratio to 2G", "matvecs", "MB, at most")
+    print_table(header, rows)
+
+
+if __name__ == "__main__":
+    main()
