@@ -167,8 +167,9 @@ def cent(
 ) -> Potential:
     """CENT: the energy is the one that the charges minimise [ghasemi:15].
 
-    All that is learnt are the electronegativities, from energies (and charges when there are
-    any). The energy is stationary in the charges, so that dE/dQ is minus the multiplier.
+    All that is learnt are the electronegativities, the hardness and the energies of the free
+    elements, from energies (and charges and dipoles when there are any). The energy is
+    stationary in the charges, so that dE/dQ is minus the multiplier.
 
     Args:
         elements, cutoff, hidden, activation, descriptor, key: As in `hdnnp_2g`.
@@ -182,7 +183,8 @@ def cent(
         CoulombSum(descriptor.cutoff, accuracy),
     )
     terms = {
-        "offsets": _no_offsets(numbers),
+        # The energy of the charges has a mean that no network makes up for: offsets are learnt.
+        "offsets": Offsets(numbers, jnp.zeros(len(numbers)), frozen=()),
         "site": SiteEnergy(),
         "coulomb": Coulomb(self_energy=True),
     }

@@ -110,12 +110,12 @@ class Offsets(eqx.Module):
     Attributes:
         elements: Atomic numbers.
         energies: In eV.
+        frozen: Fields that training leaves alone.
     """
 
     elements: tuple[int, ...] = eqx.field(static=True)
     energies: Float[Array, " elements"]
-
-    frozen: ClassVar[tuple[str, ...]] = ("energies",)
+    frozen: tuple[str, ...] = eqx.field(static=True, default=("energies",))
 
     def __call__(
         self,

@@ -197,7 +197,7 @@ def _with_energies(
 ) -> Potential:
     terms = dict(potential.terms)
     if isinstance(terms.get("offsets"), Offsets):
-        terms["offsets"] = Offsets(potential.elements, jnp.asarray(offsets))
+        terms["offsets"] = dataclasses.replace(terms["offsets"], energies=jnp.asarray(offsets))
     short_range = terms.get("short_range")
     forces = [one.forces.ravel() for one in structures if one.forces is not None]
     if isinstance(short_range, ShortRange):

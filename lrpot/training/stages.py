@@ -150,7 +150,9 @@ def default_stages(
 
     A potential whose charges have no reference, or whose energy is the energy of its charges
     (CENT), is trained in one joint stage. Charges without reference follow from energies and
-    forces, and from dipoles where there are any. Labels that no structure has are left out.
+    forces, and from dipoles where there are any. These come first: the energy of neutral systems
+    is the same for electronegativities of the other sign. Labels that no structure has are left
+    out.
 
     Raises:
         InputError: If there is nothing that the potential could learn from.
@@ -165,8 +167,10 @@ def default_stages(
     elif "charges" in has:
         stages = (joint_stage(**by),)
     else:
-        dipole = 10.0 if "dipole" in has else 0.0
-        stages = (Stage(weights=Weights(energy=100.0, forces=1.0, dipole=dipole), **by),)
+        stages = (
+            charge_stage(weights=Weights(dipole=10.0), **by),
+            Stage(weights=Weights(energy=100.0, forces=1.0, dipole=10.0), **by),
+        )
     asked = [{name for name in LABELS if getattr(one.weights, name)} for one in stages]
     if not any(names & has for names in asked):
         raise InputError(

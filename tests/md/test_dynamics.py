@@ -3,42 +3,20 @@
 import csv
 
 import ase.io
-import equinox as eqx
 import jax
 import numpy as np
 import pytest
 
 import lrpot
 from lrpot import md
-from lrpot.descriptors import default_acsf
 from lrpot.units import BOLTZMANN, FEMTOSECOND
 
 pytestmark = pytest.mark.usefixtures("kept_compilations")
 
-ELEMENTS = ("H", "O")
 ION = lrpot.System(
     [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [0.1, 0.3, 2.4]], [8, 1, 1, 8], total_charge=1.0
 )
 MASSES = np.array([15.999, 1.008, 1.008, 15.999])
-
-
-def build(recipe, **settings):
-    """A tiny potential with forces of a usual size."""
-    descriptor = default_acsf(ELEMENTS, cutoff=3.0, spacing=1.1, shells=1, zetas=(1.0,))
-    settings = {"descriptor": descriptor, "hidden": (4,), "key": jax.random.key(2), **settings}
-    potential = lrpot.MODELS[recipe](ELEMENTS, **settings)
-    scale = lambda p: p.terms["short_range"].scale  # noqa: E731
-    return eqx.tree_at(scale, potential, 5 * scale(potential))
-
-
-@pytest.fixture(scope="module")
-def charged():
-    return build("hdnnp_4g", accuracy=1e-4)
-
-
-@pytest.fixture(scope="module")
-def local():
-    return build("hdnnp_2g")
 
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}

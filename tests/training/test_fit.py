@@ -4,6 +4,7 @@ import dataclasses
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -161,7 +162,7 @@ def test_labels_that_nothing_has_are_left_out_of_the_usual_stages(tiny, molecule
     bare = [dataclasses.replace(one, energy=None) for one in bare]
     assert [stage.name for stage in default_stages(potential, bare)] == ["charges"]
     bare = [dataclasses.replace(one, charges=None, dipole=None) for one in bare]
-    with pytest.raises(lrpot.InputError, match="trains on energy, forces, and no structure has"):
+    with pytest.raises(lrpot.InputError, match="trains on dipole, energy, forces, and no"):
         default_stages(potential, bare)
 
 
@@ -177,13 +178,36 @@ def test_latent_charges_learn_from_dipoles(tiny, molecules):
             for one in train
         ]
         potential = tiny.potential("hdnnp_4g")
-        (stage,) = default_stages(potential, bare)
-        assert stage.weights.dipole == (10.0 if dipoles else 0.0)
-        stage = dataclasses.replace(stage, **{**SHORT, "epochs": 40})
-        found = quietly(potential, bare, stages=(stage,)).potential
+        stages = default_stages(potential, bare)
+        assert [one.weights.dipole for one in stages] == ([10.0, 10.0] if dipoles else [0.0])
+        stages = [dataclasses.replace(one, **{**SHORT, "epochs": 40}) for one in stages]
+        found = quietly(potential, bare, stages=stages).potential
         errors[dipoles] = evaluate_structures(found, held_out).total
     assert errors[True]["dipole"].rmse < 0.4 * errors[False]["dipole"].rmse
     assert errors[True]["charges"].rmse < 0.6 * errors[False]["charges"].rmse
+
+
+def test_dipoles_tell_cent_the_sign_of_charges(tiny):
+    """The energy of a neutral system is the same for electronegativities of the other sign.
+
+    And its mean is not that of the charges: offsets are learnt too.
+    """
+    teacher = tiny.potential("cent", key=9, hardness=tiny.hardness)
+    last = lambda one: one.charge_model.networks.biases[-1]  # noqa: E731
+    teacher = eqx.tree_at(last, teacher, last(teacher) + jnp.array([[2.0], [-2.0]]))
+    structures = [tiny.structure(3, seed=seed) for seed in range(20)]
+    structures = tiny.label(teacher, structures)
+    train = [dataclasses.replace(one, charges=None, quadrupole=None) for one in structures[:16]]
+    potential = tiny.potential("cent")
+    stages = [
+        dataclasses.replace(one, **{**SHORT, "epochs": 150, "learning_rate": 0.1})
+        for one in default_stages(potential, train)
+    ]
+    found = quietly(potential, train, stages=stages).potential
+    errors = evaluate_structures(found, structures[16:]).total
+    typical = np.sqrt(np.mean([np.asarray(one.dipole) ** 2 for one in structures]))
+    assert errors["dipole"].rmse < 0.1 * typical
+    assert errors["energy"].rmse < 2e-3
 
 
 def test_quadrupoles_are_learnt_beside_dipoles_and_charges(tiny, molecules):
