@@ -122,8 +122,8 @@ def hdnnp_4g(
         learn_widths: Whether widths are trained.
         local_hardness: Whether the networks also predict how the hardness of an atom differs
             from that of its element.
-        charge_shells: Radial functions of the charges around an atom which, with their
-            potential, the energy networks see besides its own charge; 0 for none.
+        charge_shells: Radial functions of the charges around an atom, which the energy networks
+            see besides its own charge; 0 for none.
     """
     numbers, descriptor = _start(elements, cutoff, descriptor)
     keys = jax.random.split(key)

@@ -43,15 +43,15 @@ class ShortRange(eqx.Module):
         charges: Charges | None,
     ) -> Float[Array, " atoms"]:
         if self.charge_scaling is not None and charges is not None:
-            seen = self.charge_scaling(self.seen(charges, environment), system.numbers)
+            seen = self.charge_scaling(self.seen(charges.charges, environment), system.numbers)
             features = jnp.concatenate([features, seen], axis=-1)
         return self.scale * self.networks(features, system.numbers)[:, 0]
 
     def seen(
-        self, charges: Charges, environment: Environment
+        self, charges: Float[Array, " atoms"], environment: Environment
     ) -> Float[Array, "atoms charge_features"]:
         """What the networks see of charges, before it is scaled."""
-        own = charges.charges[:, None]
+        own = charges[:, None]
         if self.surroundings is None:
             return own
         return jnp.concatenate([own, self.surroundings(charges, environment)], axis=-1)

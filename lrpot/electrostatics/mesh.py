@@ -54,7 +54,7 @@ class MeshOperator(eqx.Module):
         transformed = self.splines.transform(charges)
         # By sums over channels: XLA makes of the einsum many tiny products, a hundred times slower.
         channels = range(len(self.influence))
-        smooth = jnp.asarray(sum(self.influence[:, b] * transformed[b] for b in channels))
+        smooth = jnp.asarray(sum(self.influence[:, b] * transformed[b][None] for b in channels))
         grid = jnp.fft.irfftn(smooth, s=self.splines.shape, axes=(1, 2, 3), norm="forward")
         return self.constant * (self.splines.gather(grid) + self.real(charges))
 

@@ -8,17 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrpot.charges import Charges, LocalCharges
-from lrpot.charges.local import element_widths
+from lrpot.charges import LocalCharges
 from lrpot.data import Batch, Structure
 from lrpot.descriptors import ACSF, linearise, scaling_from_data
 from lrpot.descriptors.scaling import MODES
 from lrpot.elements import SYMBOLS
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError, suggestion
-from lrpot.neighbors import Neighbors
 from lrpot.potential import Potential
-from lrpot.system import System
 from lrpot.terms import Offsets, ShortRange
 
 
@@ -183,9 +180,7 @@ def scale_charge_input(
     term = potential.terms.get("short_range")
     if not isinstance(term, ShortRange) or term.charge_scaling is None:
         return potential
-    seen = [
-        _charges_seen(potential, batch, one) for batch, one in zip(batches, charges, strict=True)
-    ]
+    seen = [_charges_seen(term, batch, one) for batch, one in zip(batches, charges, strict=True)]
     values = np.concatenate([np.asarray(one).reshape(-1, one.shape[-1]) for one in seen])
     numbers = np.concatenate([np.asarray(batch.systems.numbers).ravel() for batch in batches])
     scaling = scaling_from_data(values, numbers, potential.elements)
@@ -222,20 +217,12 @@ def _with_mean_charges(potential: Potential, structures: Sequence[Structure]) ->
 
 
 @eqx.filter_jit
-def _charges_seen(potential: Potential, batch: Batch, charges: jax.Array) -> jax.Array:
-    model, term = potential.charge_model, potential.terms["short_range"]
-    assert model is not None
-    assert isinstance(term, ShortRange)
-
-    def one(system: System, neighbors: Neighbors, charges: jax.Array) -> jax.Array:
-        environment = environment_from_shifts(system, neighbors)
-        widths = element_widths(model.radii, system, potential.elements)
-        phi = model.coulomb(charges, widths, system, environment)
-        return term.seen(
-            Charges(charges, phi, widths, constant=model.coulomb.constant), environment
+def _charges_seen(term: ShortRange, batch: Batch, charges: jax.Array) -> jax.Array:
+    return jax.vmap(
+        lambda system, neighbors, charges: term.seen(
+            charges, environment_from_shifts(system, neighbors)
         )
-
-    return jax.vmap(one)(batch.systems, batch.neighbors, charges)
+    )(batch.systems, batch.neighbors, charges)
 
 
 @eqx.filter_jit
