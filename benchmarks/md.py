@@ -3,7 +3,8 @@
 python benchmarks/md.py [--repeats 3,3,3 5,4,4 7,7,7] [--threads 2]
 
 Periodic water, NVE, 0.5 fs, 300 K, float64, neighbour list and charges remembered from the steps
-before. The potentials are those that `examples/benchmarks_4g` trains on 16 molecules.
+before. The potentials are those that `examples/benchmarks_4g/train.py water_pbc` trains on 16
+molecules and leaves in `models`.
 """
 
 import argparse
