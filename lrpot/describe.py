@@ -39,7 +39,8 @@ def describe(potential: Potential | Committee) -> dict[str, str]:
     if isinstance(model, Equilibration):
         lines["charges"] = "equilibrated"
         hardness = _by_element(potential, np.asarray(model.hardness_root) ** 2, "eV/e²")
-        lines["hardness"] = f"{hardness}{', varied by networks' if model.is_local else ''}"
+        varied = ", varied by networks" if model.has_local_hardness else ""
+        lines["hardness"] = f"{hardness}{varied}"
     elif isinstance(model, LocalCharges):
         lines["charges"] = f"local, neutralised: {model.neutralisation}"
     if model is not None:

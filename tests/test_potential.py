@@ -42,22 +42,24 @@ LEARNT = {
     "hdnnp_4g": networks("terms.short_range.networks")
     | networks("charge_model.networks")
     | {"charge_model.hardness_root"},
-    "cent": networks("charge_model.networks") | {"charge_model.hardness_root"},
+    "cent": networks("charge_model.networks")
+    | {"charge_model.hardness_root", "terms.offsets.energies"},
 }
 
 
 @pytest.mark.parametrize("name", LEARNT)
-def test_networks_and_hardness_are_learnt_and_nothing_else(name):
+def test_networks_and_hardness_are_learnt_and_the_offsets_of_cent(name):
     assert learnt_paths(build(name)) == LEARNT[name]
 
 
-def test_statistics_offsets_and_radii_are_never_learnt(potential):
+def test_statistics_and_radii_are_never_learnt_and_offsets_by_cent_alone(potential):
     leaves = jax.tree_util.tree_leaves_with_path(trainable(potential))
     names = {jax.tree_util.keystr(path) for path, yes in leaves if not yes}
     assert any("offset" in name for name in names)
     for path in learnt_paths(potential):
         last = path.split(".")[-1]
-        assert last not in ("offset", "factor", "minimum", "maximum", "energies", "radii", "scale")
+        assert last not in ("offset", "factor", "minimum", "maximum", "radii", "scale")
+        assert last != "energies" or potential.recipe == "cent"
 
 
 def test_a_module_decides_itself_what_training_leaves_alone():
@@ -71,7 +73,8 @@ def test_a_module_decides_itself_what_training_leaves_alone():
         frozen,
     )
     potential = eqx.tree_at(lambda p: p.charge_model, potential, model)
-    assert learnt_paths(potential) == networks("charge_model.networks")
+    learnt = networks("charge_model.networks") | {"terms.offsets.energies"}
+    assert learnt_paths(potential) == learnt
 
 
 def test_parameters_are_counted_without_statistics():
@@ -80,7 +83,7 @@ def test_parameters_are_counted_without_statistics():
     assert count_parameters(build("hdnnp_2g")) == network
     assert count_parameters(build("hdnnp_3g")) == 2 * network
     assert count_parameters(build("hdnnp_4g")) == 2 * network + 2 * 4 + 2
-    assert count_parameters(build("cent")) == network + 2
+    assert count_parameters(build("cent")) == network + 2 + 2
 
 
 def test_the_cutoff_is_the_largest_of_all_parts():

@@ -16,6 +16,7 @@ from lrpot.charges.preconditioner import long_waves, with_long_waves
 from lrpot.charges.result import Charges
 from lrpot.descriptors.scaling import element_index
 from lrpot.electrostatics import CoulombMap
+from lrpot.electrostatics.coulomb import MESH_FROM
 from lrpot.electrostatics.slab import extended_cell
 from lrpot.environment import Environment
 from lrpot.errors import InputError, suggestion
@@ -26,7 +27,8 @@ from lrpot.system import System
 Solver = Literal["auto", "dense", "iterative"]
 
 MANY_ATOMS = 200
-"""From this many atoms on, padding included, `auto` is iterative; see docs/theory.md."""
+"""From this many atoms on, padding included, `auto` is iterative in open space; in cells it is
+from `lrpot.electrostatics.coulomb.MESH_FROM` atoms on. See docs/theory.md."""
 
 
 class Equilibration(eqx.Module):
@@ -76,13 +78,14 @@ class Equilibration(eqx.Module):
             )
 
     @property
-    def is_local(self) -> bool:
+    def has_local_hardness(self) -> bool:
         """Whether the hardness depends on the surroundings."""
         return self.networks.biases[-1].shape[-1] > 1
 
-    def is_iterative(self, n_atoms: int) -> bool:
-        """Whether a system of so many atoms, padding included, is solved iteratively."""
-        return self.solver == "iterative" or (self.solver == "auto" and n_atoms >= MANY_ATOMS)
+    def is_iterative(self, system: System) -> bool:
+        """Whether charges are found iteratively, by boundary and atoms, padding included."""
+        many = MANY_ATOMS if system.cell is None else MESH_FROM
+        return self.solver == "iterative" or (self.solver == "auto" and system.n_atoms >= many)
 
     def reciprocal(self, system: System, *, growth: float = 0.0) -> Reciprocal | None:
         """What the Coulomb map and the preconditioner need besides neighbours; plain numpy.
@@ -93,7 +96,7 @@ class Equilibration(eqx.Module):
         """
         widths = element_widths(self.radii, system, self.networks.elements)
         found = self.coulomb.reciprocal(system, widths, growth=growth)
-        if found is None or system.cell is None or not self.is_iterative(system.n_atoms):
+        if found is None or system.cell is None or not self.is_iterative(system):
             return found
         return with_long_waves(found, np.asarray(extended_cell(system, found)))
 
@@ -114,7 +117,7 @@ class Equilibration(eqx.Module):
             guess: Charges that the iterative solver starts from, in e.
         """
         problem = self.problem(features, system, environment)
-        return problem.charges(guess) if self.is_iterative(system.n_atoms) else problem.dense()
+        return problem.charges(guess) if self.is_iterative(system) else problem.dense()
 
     def problem(
         self, features: Float[Array, "atoms features"], system: System, environment: Environment
@@ -124,7 +127,7 @@ class Equilibration(eqx.Module):
         row = element_index(system.numbers, elements)
         outputs = self.networks(features, system.numbers)
         hardness = self.hardness_root[row] ** 2
-        if self.is_local:
+        if self.has_local_hardness:
             hardness *= jnp.exp(jnp.tanh(outputs[:, 1]))
         hardness = jnp.where(system.real, hardness, 0.0)
         widths = element_widths(self.radii, system, elements)
@@ -132,7 +135,7 @@ class Equilibration(eqx.Module):
         operator = self.coulomb.operator(widths, system, environment)
         matrix = ChargeMatrix(operator, hardness, constraints.real)
         solver = None
-        if self.is_iterative(system.n_atoms):
+        if self.is_iterative(system):
             place = jax.lax.stop_gradient((hardness, widths, system))
             preconditioner = long_waves(*place, environment.reciprocal, self.coulomb.constant)
             solver = projected_solver(

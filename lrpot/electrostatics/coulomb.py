@@ -24,8 +24,8 @@ from lrpot.reciprocal import Mesh, Reciprocal, wave_indices
 from lrpot.system import System
 from lrpot.units import KE
 
-MESH_ABOVE = 400
-"""Number of atoms above which a mesh is faster than a sum over waves."""
+MESH_FROM = 64
+"""Number of atoms from which a mesh is faster than a sum over waves; see docs/theory.md."""
 
 Method = Literal["auto", "ewald", "mesh"]
 
@@ -45,7 +45,7 @@ class CoulombSum(eqx.Module):
             in open space are exact.
         constant: Coulomb constant, in eV Å/e²; files of other programs may have their own.
         method: How the waves of a crystal are summed: `ewald` one by one, `mesh` by a particle
-            mesh, `auto` by a mesh for more than `MESH_ABOVE` atoms.
+            mesh, `auto` by a mesh from `MESH_FROM` atoms on.
     """
 
     cutoff: float = eqx.field(static=True, default=6.0)
@@ -104,7 +104,7 @@ class CoulombSum(eqx.Module):
         )
         cell = extended_cell(system, empty)
         cell = (1 + growth) * np.asarray(cell, dtype=float)
-        if self.method == "ewald" or (self.method == "auto" and system.n_atoms <= MESH_ABOVE):
+        if self.method == "ewald" or (self.method == "auto" and system.n_atoms < MESH_FROM):
             wave_cutoff = ewald_parameters(self.accuracy, self.cutoff)[1]
             return dataclasses.replace(empty, waves=jnp.asarray(wave_indices(cell, wave_cutoff)))
         mesh, _ = _mesh(self.accuracy, self.cutoff, cell, system, widths)

@@ -21,6 +21,9 @@ from lrpot.units import BOHR, HARTREE
 HEADER = 12
 """Bytes of a message."""
 
+SOCKETS = "/tmp/ipi_"
+"""What i-PI puts before the name of a unix socket (its `sockets_prefix`)."""
+
 
 def drive(
     potential: Potential,
@@ -158,8 +161,7 @@ class _Driver:
 
 def _connected(unix: str | None, host: str, port: int, timeout: float | None) -> socket.socket:
     """A socket that i-PI listens at."""
-    # i-PI puts unix sockets there by default.
-    path = unix if unix is None or Path(unix).is_absolute() else f"/tmp/ipi_{unix}"
+    path = unix if unix is None or Path(unix).is_absolute() else f"{SOCKETS}{unix}"
     name = path or f"{host}:{port}"
     connection = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
     connection.settimeout(timeout)

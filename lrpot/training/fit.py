@@ -9,9 +9,11 @@ from typing import Any, Generic, TypeVar
 import equinox as eqx
 import numpy as np
 
+from lrpot.charges import Equilibration, LocalCharges
 from lrpot.checkpoint import fingerprint, read_checkpoint, read_notes, write_checkpoint
 from lrpot.committee import Committee, unstacked
 from lrpot.data import LABELS, Batch, Structure, make_batches
+from lrpot.electrostatics import CoulombSum
 from lrpot.errors import InputError
 from lrpot.potential import Potential
 from lrpot.training.calibrate import (
@@ -33,6 +35,9 @@ from lrpot.training.uncertainty import calibrate_uncertainty
 
 KEEP_AT_MOST = 8e9
 """Memory that kept descriptors and Jacobians may take, in bytes."""
+
+FACTORISE_UP_TO = 400
+"""Atoms of the largest structure with which a training solves for charges by factorisation."""
 
 
 Model = TypeVar("Model", Potential, Committee)
@@ -132,6 +137,8 @@ def fit(
     notes = _Notes(fingerprint(repr(settings), len(train), potential, data))
     stored = _stored_notes(folder, notes)
 
+    solver = [one.charge_model for one in members]
+    members = [_factorised(one, (*train, *validation)) for one in members]
     stacked = make_batches(train, members[0])
     batches = [batch for batch, _ in stacked]
     names = [[train[number].name for number in chosen] for _, chosen in stacked]
@@ -176,13 +183,40 @@ def fit(
                 stage.put(*read_checkpoint(folder, (stage.state, stage.rest)))
             together = _run(stage, notes, names, folder, checkpoint_seconds, report)
             members = (together,) if emphasis is None else unstacked(together)
-    members = [with_offsets(one, offsets_of(one) + offsets) for one in members]
+    members = [
+        _solved_as(with_offsets(one, offsets_of(one) + offsets), model)
+        for one, model in zip(members, solver, strict=True)
+    ]
     if not isinstance(potential, Committee):
         return Fit(members[0], notes.history)
     committee: Any = Committee(members)
     if validation:
         committee = calibrate_uncertainty(committee, validation)
     return Fit(committee, notes.history)
+
+
+def _factorised(potential: Potential, structures: Sequence[Structure]) -> Potential:
+    """With charges by factorisation where nothing else was asked for and structures are small.
+
+    One factorisation serves the many solves that an update needs of a structure.
+    """
+    model = potential.charge_model
+    largest = max(one.system.n_atoms for one in structures)
+    if not isinstance(model, Equilibration) or largest > FACTORISE_UP_TO:
+        return potential
+    coulomb = model.coulomb
+    if model.solver == "auto" and isinstance(coulomb, CoulombSum) and coulomb.method == "auto":
+        coulomb = dataclasses.replace(coulomb, method="ewald")
+        model = dataclasses.replace(model, solver="dense", coulomb=coulomb)
+    return dataclasses.replace(potential, charge_model=model)
+
+
+def _solved_as(potential: Potential, before: LocalCharges | Equilibration | None) -> Potential:
+    """With the solver and the Coulomb map that the charge model had before."""
+    model = potential.charge_model
+    if isinstance(model, Equilibration) and isinstance(before, Equilibration):
+        model = dataclasses.replace(model, solver=before.solver, coulomb=before.coulomb)
+    return dataclasses.replace(potential, charge_model=model)
 
 
 def _emphasis(

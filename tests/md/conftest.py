@@ -1,46 +1,23 @@
 """Tiny potentials and systems for simulations."""
 
-import equinox as eqx
 import jax
 import numpy as np
 import pytest
 
 import lrpot
 from lrpot import md
-from lrpot.descriptors import default_acsf
-
-ELEMENTS = ("H", "O")
-
-
-def build(recipe, **settings):
-    """A tiny potential with forces of a usual size."""
-    descriptor = default_acsf(ELEMENTS, cutoff=3.0, spacing=1.1, shells=1, zetas=(1.0,))
-    settings = {"descriptor": descriptor, "hidden": (4,), "key": jax.random.key(2), **settings}
-    potential = lrpot.MODELS[recipe](ELEMENTS, **settings)
-    scale = lambda p: p.terms["short_range"].scale  # noqa: E731
-    return eqx.tree_at(scale, potential, 5 * scale(potential))
 
 
 @pytest.fixture(scope="session")
-def charged():
-    return build("hdnnp_4g", accuracy=1e-4)
-
-
-@pytest.fixture(scope="session")
-def local():
-    return build("hdnnp_2g")
-
-
-@pytest.fixture(scope="session")
-def bound():
+def bound(tiny_potential):
     """A charged one whose minima are molecules."""
-    return build("hdnnp_4g", accuracy=1e-4, key=jax.random.key(0))
+    return tiny_potential("hdnnp_4g", accuracy=1e-4, key=jax.random.key(0))
 
 
 @pytest.fixture(scope="session")
-def solid():
+def solid(tiny_potential):
     """A local one whose crystals are stable."""
-    return build("hdnnp_2g", key=jax.random.key(0))
+    return tiny_potential("hdnnp_2g", key=jax.random.key(0))
 
 
 @pytest.fixture(scope="session")
@@ -67,11 +44,3 @@ def simulate():
         return md.run(potential, system, key=jax.random.key(seed), **settings)
 
     return run
-
-
-@pytest.fixture(scope="module")
-def compiled_quickly():
-    """No optimisation: what is compiled runs for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

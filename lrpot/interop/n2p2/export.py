@@ -99,7 +99,7 @@ class _Export:
             self.problems.append("charges of local networks (the third generation)")
         elif potential.charge_model.radii is None:
             self.problems.append("point charges")
-        elif potential.charge_model.is_local:
+        elif potential.charge_model.has_local_hardness:
             self.problems.append("hardness that depends on the surroundings")
         if not isinstance(coulomb, Coulomb) or coulomb.self_energy:
             self.problems.append("an energy without, or with the self-energy of, the Coulomb term")

@@ -60,7 +60,9 @@ def read_potential(
         folder: With the files.
         length: Unit of length of the files: `bohr`, `angstrom` or `nm`.
         energy: Unit of energy of the files: `Ha`, `eV`, `Ry` or `kcal/mol`.
-        accuracy: Relative force error of Ewald sums.
+        accuracy: Relative force error of Ewald sums; a tenth of it, in eV/e, is the tolerance of
+            charges that are found iteratively. `Potential.with_solver(tolerance=1e-5)`, as in
+            potentials of our own, is faster.
         truncate_ewald_for: Reproduce the truncated Ewald sum that n2p2 does, by `ewald_prec`,
             for this system, and for no other: the cutoffs depend on volume and number of atoms.
 
@@ -115,6 +117,7 @@ class _Reader:
                     scale=self.energy,
                     # A truncated sum need not be positive definite as conjugate gradients ask for.
                     solver="dense" if self.truncate_for is not None else "auto",
+                    tolerance=0.1 * self.accuracy,
                 )
             else:
                 coulomb = CoulombSum(descriptor.cutoff, self.accuracy, self._constant())
