@@ -45,7 +45,8 @@ def step_seconds(potential: lrpot.Potential, system: lrpot.System) -> tuple[floa
         begun = time.perf_counter()
         state = jax.block_until_ready(simulation.advance(state, STEPS))
         times.append((time.perf_counter() - begun) / STEPS)
-        guess = state.memory.guess()
+        guess = state.memory.guess()  # for the positions of the next step
+        state = simulation.advance(state, 1)
         surroundings = simulation.model.surroundings(state.atoms.position, state.neighbors)
         charges = potential(*surroundings, guess=guess)[1]
         iterations.append(np.nan if charges is None else float(charges.iterations))
