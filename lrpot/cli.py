@@ -142,6 +142,7 @@ def md(
     max_extrapolation: Annotated[
         float | None, typer.Option(help="Stop outside of so many widths of the training range.")
     ] = None,
+    devices: Annotated[int, typer.Option(help="How many share the atoms; 0 for all.")] = 1,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Run molecular dynamics in jax-md; called again, go on where it was interrupted."""
@@ -150,7 +151,7 @@ def md(
 
     potential, start = _potential(model, charge), _structure(structure)
     trajectory = run(
-        potential,
+        potential if devices == 1 else potential.on_devices(devices or None),
         from_ase(start, total_charge=charge),
         steps=steps,
         timestep=timestep,

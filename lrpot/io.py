@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from lrpot import charges, descriptors, electrostatics, networks, terms
 from lrpot.committee import Committee
+from lrpot.descriptors import SplitACSF
 from lrpot.errors import InputError
 from lrpot.files import replacing
 from lrpot.potential import Potential
@@ -65,6 +66,8 @@ def save(path: str | Path, potential: Potential | Committee) -> None:
         path: Where to; an existing file is replaced.
         potential: Any potential composed of the parts of this library.
     """
+    if isinstance(potential, Potential) and isinstance(potential.descriptor, SplitACSF):
+        potential = potential.on_devices(1)
     arrays: dict[str, np.ndarray] = {}
     tree = _describe(potential, "", arrays)
     header = {"format": FORMAT, "version": str(VERSION), "potential": json.dumps(tree)}

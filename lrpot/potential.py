@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 
 from lrpot.charges import Charges, Equilibration, LocalCharges, corrected_energies
 from lrpot.charges.local import element_widths
-from lrpot.descriptors import ACSF, Linearised
+from lrpot.descriptors import ACSF, Linearised, SplitACSF
+from lrpot.devices import devices_along
 from lrpot.elements import SYMBOLS, symbols
 from lrpot.environment import Environment
 from lrpot.errors import InputError
@@ -85,6 +86,28 @@ class Potential(eqx.Module):
             raise InputError(f"A potential of recipe `{self.recipe}` equilibrates no charges.")
         model = dataclasses.replace(self.charge_model, **settings)
         return dataclasses.replace(self, charge_model=model)
+
+    def on_devices(self, count: int | None = None) -> "Potential":
+        """The same potential for one large system on several devices.
+
+        Each holds and computes the neighbours of its share of the atoms, which is most of memory
+        and time; positions, charges and the mesh of a long-range sum are the same on each. It
+        goes wherever potentials go; a file of it knows nothing of devices. Results agree within
+        rounding.
+
+        Args:
+            count: How many devices share the atoms; all that JAX finds when not given.
+
+        Raises:
+            InputError: If there are not so many.
+        """
+        mesh = devices_along("atoms", count)
+        descriptor = self.descriptor
+        if not isinstance(descriptor, ACSF):
+            raise InputError("Kept descriptors, of a training, are not computed on any device.")
+        parts = descriptor.parts, descriptor.scaling, descriptor.columns
+        split = ACSF(*parts) if mesh is None else SplitACSF(*parts, mesh=mesh)
+        return dataclasses.replace(self, descriptor=split)
 
     def neighbors(
         self, system: System, *, skin: float = 0.0, capacity: int | None = None

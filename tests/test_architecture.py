@@ -18,6 +18,7 @@ FLOORS = {
     "elements": 0,
     "errors": 0,
     "allocator": 0,
+    "devices": 1,
     "files": 0,
     "checkpoint": 1,
     "cutoffs": 0,

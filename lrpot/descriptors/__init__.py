@@ -7,6 +7,7 @@ from lrpot.descriptors.defaults import default_acsf
 from lrpot.descriptors.linearised import Linearised, linearise
 from lrpot.descriptors.scaling import Scaling, identity_scaling, scaling_from_data
 from lrpot.descriptors.shells import Bumps, Channels, Shells
+from lrpot.descriptors.split import SplitACSF
 
 __all__ = [
     "ACSF",
@@ -19,6 +20,7 @@ __all__ = [
     "Radial",
     "Scaling",
     "Shells",
+    "SplitACSF",
     "Windows",
     "cutoff_function",
     "default_acsf",

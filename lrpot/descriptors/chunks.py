@@ -40,21 +40,29 @@ def by_chunks(
     size = -(-n_atoms // n_chunks)
     n_chunks = -(-n_atoms // size)
 
-    def cut(array: Array, fill: float | int) -> Array:
-        extra = ((0, n_chunks * size - n_atoms),) + ((0, 0),) * (array.ndim - 1)
-        padded = jnp.pad(array, extra, constant_values=fill)
-        return padded.reshape(n_chunks, size, *array.shape[1:])
+    padded = with_empty_rows(environment, n_chunks * size)
+    chunks = jax.tree.map(lambda array: array.reshape(n_chunks, size, *array.shape[1:]), padded)
 
-    def one_chunk(arrays: tuple[Array, ...]) -> Array:
-        vectors, index, centers, neighbors = arrays
-        return function(Environment(vectors, index, centers, neighbors, None))
+    def one_chunk(chunk: Environment) -> Array:  # a method of a module could not be hashed
+        return function(chunk)
 
-    arrays = (
-        cut(environment.vectors, FAR),
-        cut(environment.index, n_atoms),
-        cut(environment.centers, 0),
-        cut(environment.neighbors, 0),
-    )
     policy = jax.checkpoint_policies.save_only_these_names(*kept)
     again = jax.checkpoint(one_chunk, policy=policy)
-    return jax.lax.map(again, arrays).reshape(n_chunks * size, -1)[:n_atoms]
+    return jax.lax.map(again, chunks).reshape(n_chunks * size, -1)[:n_atoms]
+
+
+def with_empty_rows(environment: Environment, size: int) -> Environment:
+    """The environments of so many atoms, padding appended; nothing reciprocal."""
+    n_atoms = len(environment.index)
+
+    def padded(array: Array, fill: float | int) -> Array:
+        extra = ((0, size - n_atoms),) + ((0, 0),) * (array.ndim - 1)
+        return jnp.pad(array, extra, constant_values=fill)
+
+    return Environment(
+        vectors=padded(environment.vectors, FAR),
+        index=padded(environment.index, n_atoms),
+        centers=padded(environment.centers, 0),
+        neighbors=padded(environment.neighbors, 0),
+        reciprocal=None,
+    )

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from lrpot.devices import devices_along
 from lrpot.errors import InputError
 
 T = TypeVar("T")
@@ -89,25 +90,8 @@ ONE = Devices()
 
 
 def find_devices(count: int | None = None) -> Devices:
-    """As many devices as asked for; all that JAX finds when not given. Several processes use all.
-
-    Raises:
-        InputError: If there are not so many, or processes would be left without a device.
-    """
-    found = jax.devices()
-    if count is not None and not 1 <= count <= len(found):
-        raise InputError(
-            f"`devices` must be between 1 and {len(found)}, as many as JAX finds here "
-            f"({found[0].platform}), got {count}. A processor counts as one, and as 8 with "
-            "XLA_FLAGS=--xla_force_host_platform_device_count=8 in the environment."
-        )
-    if count not in (None, len(found)) and jax.process_count() > 1:
-        raise InputError(
-            f"{jax.process_count()} processes share all of their {len(found)} devices: leave "
-            f"`devices = {count}` out."
-        )
-    chosen = np.array(found[:count])
-    return Devices(Mesh(chosen, ("structures",)) if len(chosen) > 1 else None)
+    """As many devices as asked for, see `lrpot.devices.devices_along`."""
+    return Devices(devices_along("structures", count))
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:

@@ -1,0 +1,33 @@
+"""The devices that share a computation."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from lrpot.errors import InputError
+
+
+def devices_along(axis: str, count: int | None = None) -> Mesh | None:
+    """As many devices as asked for, along one axis; `None` for a single one.
+
+    Args:
+        axis: Name of what they share.
+        count: All that JAX finds when not given. Several processes use all.
+
+    Raises:
+        InputError: If there are not so many, or processes would be left without a device.
+    """
+    found = jax.devices()
+    if count is not None and not 1 <= count <= len(found):
+        raise InputError(
+            f"`devices` must be between 1 and {len(found)}, as many as JAX finds here "
+            f"({found[0].platform}), got {count}. A processor counts as one, and as 8 with "
+            "XLA_FLAGS=--xla_force_host_platform_device_count=8 in the environment."
+        )
+    if count not in (None, len(found)) and jax.process_count() > 1:
+        raise InputError(
+            f"{jax.process_count()} processes share all of their {len(found)} devices: leave "
+            f"`devices = {count}` out."
+        )
+    chosen = np.array(found[:count])
+    return Mesh(chosen, (axis,)) if len(chosen) > 1 else None
