@@ -122,8 +122,10 @@ def trajectory(potential, simulator, *settings, steps, depth):
 
 @pytest.mark.parametrize(
     ("simulator", "settings"),
-    [(simulate.nve, ()), (simulate.nvt_nose_hoover, (0.03,))],
-    ids=["nve", "nose-hoover"],
+    [
+        pytest.param(simulate.nve, (), id="nve"),
+        pytest.param(simulate.nvt_nose_hoover, (0.03,), id="nose-hoover", marks=pytest.mark.slow),
+    ],
 )
 def test_a_memory_saves_iterations_and_changes_nothing(potential, simulator, settings):
     with_memory, memory, few = trajectory(potential, simulator, *settings, steps=12, depth=4)

@@ -41,8 +41,15 @@ def slab(cell, total_charge=0.0):
     return lrpot.System(POSITIONS, NUMBERS, cell=cell, pbc=PBC, total_charge=total_charge)
 
 
-@pytest.mark.parametrize("recipe", ["hdnnp_2g", "hdnnp_4g"])
-@pytest.mark.parametrize("size", ["wide", "narrow"])
+@pytest.mark.parametrize(
+    ("recipe", "size"),
+    [
+        ("hdnnp_2g", "wide"),
+        ("hdnnp_2g", "narrow"),
+        ("hdnnp_4g", "narrow"),
+        pytest.param("hdnnp_4g", "wide", marks=pytest.mark.slow),
+    ],
+)
 def test_energy_forces_and_charges_are_those_of_predict(recipe, size):
     """With one image of a neighbour and with several, and with atoms outside of the box.
 
@@ -91,6 +98,7 @@ def test_a_slab_needs_fractional_coordinates():
         )
 
 
+@pytest.mark.slow
 def test_dynamics_of_a_slab_conserve_the_energy(tmp_path):
     """With a cell that has no height of its own; the slab keeps its place and its charge."""
     potential, system = build("hdnnp_4g"), slab(np.diag([7.4, 7.6, 0.0]), 1.0)

@@ -41,7 +41,7 @@ def same(one, other):
     assert read_notes(one) == read_notes(other)
 
 
-@pytest.mark.parametrize("ensemble", ["langevin", "npt"])
+@pytest.mark.parametrize("ensemble", [pytest.param("langevin", marks=pytest.mark.slow), "npt"])
 def test_halves_make_the_whole_bit_for_bit(
     charged, local, ion, crystal, simulate, tmp_path, ensemble
 ):

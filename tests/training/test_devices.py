@@ -13,6 +13,7 @@ from lrpot.data import make_batches
 from lrpot.training.devices import Devices, find_devices, join
 
 SHARED = """
+import sys
 import jax
 jax.config.update("jax_enable_x64", True)
 import numpy as np
@@ -40,7 +41,7 @@ for number in range(27):
     )
 descriptor = default_acsf(("H", "O"), cutoff=3.0, spacing=1.5, shells=1, zetas=(1.0,))
 assert jax.device_count() == 8
-for optimiser in ("adam", "kalman"):
+for optimiser in sys.argv[1:]:
     found = []
     for devices in (1, None):
         stage = joint_stage(epochs=5, batch_size=5, averaging=0.5, optimiser=optimiser)
@@ -69,14 +70,15 @@ for optimiser in ("adam", "kalman"):
 """
 
 
-def test_eight_devices_train_as_one_does(kept_compilations):
+@pytest.mark.parametrize("optimiser", ["kalman", pytest.param("adam", marks=pytest.mark.slow)])
+def test_eight_devices_train_as_one_does(optimiser):
     """20 updates of 5 structures, which leave three of the devices without any."""
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_PLATFORMS": "cpu",
     }
-    command = [sys.executable, "-c", SHARED]
+    command = [sys.executable, "-c", SHARED, optimiser]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -290,7 +290,12 @@ def features(potential, system):
     return np.asarray(potential.descriptor(environment))
 
 
-@pytest.mark.parametrize("case", CASES)
+LONG = ("gaussian", "compact in a cell")  # half a minute each
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(one, marks=[pytest.mark.slow] * (one in LONG)) for one in CASES]
+)
 def test_predictions_agree_with_a_plain_evaluation(case, samples, tmp_path):
     name, positions, symbols, cell, total_charge = CASES[case]
     sample = samples[name]
