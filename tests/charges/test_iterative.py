@@ -254,7 +254,10 @@ def test_iterations_hardly_depend_on_size_and_shape_of_the_cell(lengths):
     assert int(compiled(without).iterations) > 1.5 * int(found.iterations)
 
 
-@pytest.mark.parametrize("vacuum", [0.0, 30.0], ids=["full", "half empty"])
+@pytest.mark.parametrize(
+    "vacuum",
+    [pytest.param(0.0, id="full", marks=pytest.mark.slow), pytest.param(30.0, id="half empty")],
+)
 def test_a_coarse_mesh_does_what_more_columns_would_do(vacuum, monkeypatch):
     system, chi = scattered((20, 20, 20), vacuum)
     iterations = {}

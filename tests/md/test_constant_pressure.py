@@ -65,6 +65,7 @@ def test_the_cell_keeps_its_shape_and_the_atoms_their_momentum(breathing):
     np.testing.assert_allclose(momentum, 0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_box_under_load_shrinks_and_its_atoms_find_their_new_neighbours(local, crystal, simulate):
     """More than one size of the box ahead is prepared for, and no list is out of date."""
     shifts = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), -1).reshape(-1, 3)

@@ -80,6 +80,7 @@ def test_a_band_between_two_minima_has_one_calculator_for_each_image(bound, rela
     assert energies[0] < max(climbed) <= max(energies) + 1e-9
 
 
+@pytest.mark.slow
 def test_a_cell_is_relaxed_to_the_pressure_on_it(solid, crystal):
     pressure = 0.02
     found = md.minimise(solid, crystal, cell=True, pressure=pressure, tolerance=1e-3)
