@@ -11,6 +11,7 @@ import argparse
 import time
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import numpy as np
 from common import keep_to_cores, machine, print_table, resident_megabytes
@@ -35,6 +36,12 @@ def replicated(repeats: tuple[int, int, int]) -> lrpot.System:
     return lrpot.System(positions, numbers, cell=np.array(repeats)[:, None] * cell)
 
 
+@eqx.filter_jit
+def charges_of(potential: lrpot.Potential, *surroundings, guess):
+    """The charges and how they were found; `None` for a potential without."""
+    return potential(*surroundings, guess=guess)[1]
+
+
 def step_seconds(potential: lrpot.Potential, system: lrpot.System) -> tuple[float, float]:
     """Seconds for a step, the fastest run, and median iterations per frame."""
     system = upright_system(system)
@@ -48,7 +55,7 @@ def step_seconds(potential: lrpot.Potential, system: lrpot.System) -> tuple[floa
         guess = state.memory.guess()  # for the positions of the next step
         state = simulation.advance(state, 1)
         surroundings = simulation.model.surroundings(state.atoms.position, state.neighbors)
-        charges = potential(*surroundings, guess=guess)[1]
+        charges = charges_of(potential, *surroundings, guess=guess)
         iterations.append(np.nan if charges is None else float(charges.iterations))
     return min(times), float(np.median(iterations))
 

@@ -91,9 +91,8 @@ class Potential(eqx.Module):
         """The same potential for one large system on several devices.
 
         Each holds and computes the neighbours of its share of the atoms, which is most of memory
-        and time; positions, charges and the mesh of a long-range sum are the same on each. It
-        goes wherever potentials go; a file of it knows nothing of devices. Results agree within
-        rounding.
+        and time; positions, charges and the mesh of a long-range sum are the same on each.
+        Results agree within rounding. A file of it knows nothing of devices.
 
         Args:
             count: How many devices share the atoms; all that JAX finds when not given.

@@ -137,7 +137,7 @@ def fit(
     notes = _Notes(fingerprint(repr(settings), len(train), potential, data))
     stored = _stored_notes(folder, notes)
 
-    solver = [one.charge_model for one in members]
+    charge_models = [one.charge_model for one in members]
     members = [_factorised(one, (*train, *validation)) for one in members]
     stacked = make_batches(train, members[0])
     batches = [batch for batch, _ in stacked]
@@ -185,7 +185,7 @@ def fit(
             members = (together,) if emphasis is None else unstacked(together)
     members = [
         _solved_as(with_offsets(one, offsets_of(one) + offsets), model)
-        for one, model in zip(members, solver, strict=True)
+        for one, model in zip(members, charge_models, strict=True)
     ]
     if not isinstance(potential, Committee):
         return Fit(members[0], notes.history)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lrpot
-from lrpot.data import make_batches
+from lrpot.data import Structure, make_batches
 from lrpot.potential import trainable
 from lrpot.training import (
     Stage,
@@ -23,6 +23,7 @@ from lrpot.training import (
     joint_stage,
     squared_errors,
 )
+from lrpot.training.fit import FACTORISE_UP_TO, _factorised
 from lrpot.training.metrics import predict_structures
 
 SHORT = {"epochs": 12, "batch_size": 6, "averaging": 0.5, "learning_rate": 0.02}
@@ -322,11 +323,26 @@ def test_charge_training_finds_the_hardness_behind_the_charges(tiny, molecules):
     stage = charge_stage(epochs=400, batch_size=20, learning_rate=0.05)
     potential = tiny.potential("hdnnp_4g", hardness=10.0)
     found = quietly(potential, molecules[:20], stages=(stage,)).potential
+    assert found.charge_model.solver == "auto"
+    assert eqx.tree_equal(found.charge_model.coulomb, potential.charge_model.coulomb)
     hardness = np.asarray(found.charge_model.hardness_root) ** 2
     expected = [tiny.hardness["H"], tiny.hardness["O"]]
     np.testing.assert_allclose(hardness, expected, rtol=0.01)
     errors = evaluate_structures(found, molecules[20:])
     assert errors.total["charges"].rmse < 0.01 * errors.reference["charges"].std()
+
+
+def test_small_structures_are_trained_on_by_factorisation_unless_told_otherwise(tiny):
+    potential = tiny.potential("hdnnp_4g")
+    few, many = (
+        Structure(lrpot.System(np.zeros((n, 3)), np.ones(n, int), cell=np.eye(3)))
+        for n in (100, FACTORISE_UP_TO + 1)
+    )
+    model = _factorised(potential, [few]).charge_model
+    assert (model.solver, model.coulomb.method) == ("dense", "ewald")
+    assert eqx.tree_equal(_factorised(potential, [few, many]), potential)
+    told = potential.with_solver(solver="iterative")
+    assert _factorised(told, [few]).charge_model.solver == "iterative"
 
 
 def test_errors_that_are_not_finite_name_the_stage(tiny, molecules):
