@@ -56,7 +56,8 @@ def step_seconds(potential: lrpot.Potential, system: lrpot.System) -> tuple[floa
         state = simulation.advance(state, 1)
         surroundings = simulation.model.surroundings(state.atoms.position, state.neighbors)
         charges = charges_of(potential, *surroundings, guess=guess)
-        iterations.append(np.nan if charges is None else float(charges.iterations))
+        found = None if charges is None else charges.iterations  # nor by factorisation
+        iterations.append(np.nan if found is None else float(found))
     return min(times), float(np.median(iterations))
 
 
