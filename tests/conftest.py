@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from jax.experimental.compilation_cache import compilation_cache
 import lrpot
 from lrpot.descriptors import default_acsf
 
+# What is compiled here runs for milliseconds, and compiling it well takes half of all time. Before
+# JAX looks at them, and for the processes that tests start as well.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -277,6 +277,7 @@ def test_a_coarse_mesh_does_what_more_columns_would_do(vacuum, monkeypatch):
     assert few >= with_mesh + 6
 
 
+@pytest.mark.slow
 def test_the_preconditioner_is_symmetric_and_positive_definite_in_a_half_empty_cell(monkeypatch):
     monkeypatch.setattr("lrpot.charges.preconditioner.MOST_COLUMNS", 20)
     system, chi = scattered((13, 13, 26), 40.0)

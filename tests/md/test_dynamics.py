@@ -132,7 +132,11 @@ def test_steps_that_are_no_multiple_of_the_interval_are_all_done(local):
 CELL = np.array([[4.1, 0.3, -0.2], [0.6, 4.2, 0.4], [-0.5, 0.2, 4.5]])
 
 
-@pytest.mark.parametrize("repeat", [1, 2], ids=["smaller than the cutoff", "larger"])
+@pytest.mark.parametrize(
+    "repeat",
+    [1, pytest.param(2, marks=pytest.mark.slow)],
+    ids=["smaller than the cutoff", "larger"],
+)
 def test_a_crystal_is_turned_upright_and_stays_the_same(charged, repeat):
     """Frames are those of the turned crystal, with the energy and charges of the given one."""
     shifts = np.stack(np.meshgrid(*[np.arange(repeat)] * 3, indexing="ij"), -1).reshape(-1, 3)

@@ -9,6 +9,7 @@ import sys
 import time
 
 import ase.io
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -89,6 +90,7 @@ import lrpot
 from lrpot import md
 from lrpot.interop.ase import from_ase
 import ase.io
+import jax
 system = from_ase(ase.io.read(sys.argv[2]))
 md.run(lrpot.load(sys.argv[1]), system, steps=100000, record_every=2, restart_every=3,
        folder=sys.argv[3], key=jax.random.key(0))
@@ -155,6 +157,17 @@ def test_files_that_were_cut_short_are_refused(local, ion, simulate, tmp_path):
         simulate(local, ion, folder=tmp_path, **{**SHORT, "steps": 30})
 
 
+@pytest.fixture
+def no_compilations_written():
+    """Compiled code comes from its folder, and nothing is added."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 1e9)
+    yield
+    jax.config.update(name, before)
+
+
+@pytest.mark.usefixtures("no_compilations_written")
 def test_a_full_disk_is_told_and_leaves_whole_frames(local, ion, simulate, tmp_path):
     """A limit on the size of files refuses to write as a full disk does."""
     folder = tmp_path / "full"

@@ -147,7 +147,7 @@ def calibrated(recipe, activation, **settings):
         ("hdnnp_2g", "tanh", "2g"),
         ("hdnnp_2g", "softplus", "2g"),
         ("hdnnp_4g", "tanh", "4g"),
-        ("hdnnp_4g", "softplus", "4g"),
+        pytest.param("hdnnp_4g", "softplus", "4g", marks=pytest.mark.slow),
     ],
 )
 def test_trained_potentials_come_back(recipe, activation, kind, tmp_path):
@@ -287,6 +287,7 @@ def test_jax_md_and_ase_give_what_predict_gives(samples, tmp_path):
     np.testing.assert_allclose(-gradient, wanted.forces, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_a_crystal_runs_in_jax_md_as_in_ase(samples, tmp_path):
     potential = read_potential(samples["4g"].write(tmp_path))
     # Cells larger than twice the cutoff in every direction.
