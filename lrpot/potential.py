@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lrpot.charges import Charges, Equilibration, LocalCharges, corrected_energies
+from lrpot.charges import (
+    Charges,
+    Equilibration,
+    LinearisedCharges,
+    LocalCharges,
+    corrected_energies,
+)
 from lrpot.charges.local import element_widths
 from lrpot.descriptors import ACSF, Linearised, SplitACSF
 from lrpot.devices import devices_along
@@ -39,7 +45,7 @@ class Potential(eqx.Module):
 
     elements: tuple[int, ...] = eqx.field(static=True)
     descriptor: ACSF | Linearised
-    charge_model: LocalCharges | Equilibration | None
+    charge_model: LocalCharges | Equilibration | LinearisedCharges | None
     terms: dict[str, Term]
     recipe: str = eqx.field(static=True, default="custom")
 
@@ -162,7 +168,7 @@ class Potential(eqx.Module):
                 "one with charges, or leave the field out."
             )
         driven = system.applied is not None or system.fragments is not None
-        if driven and not isinstance(model, Equilibration):
+        if driven and not isinstance(model, Equilibration | LinearisedCharges):
             raise InputError(
                 f"A potential of recipe `{self.recipe}` equilibrates no charges: it knows neither "
                 "applied potentials nor fragments. Take a 4G or CENT potential."

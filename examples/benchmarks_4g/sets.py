@@ -10,7 +10,7 @@ from lrpot.data import Structure
 from lrpot.descriptors import default_acsf
 from lrpot.elements import SYMBOLS
 from lrpot.potential import Potential
-from lrpot.training import Stage, charge_stage, energy_stage
+from lrpot.training import Kalman, Stage, charge_stage, energy_stage
 from lrpot.training.config import split
 
 HERE = Path(__file__).parent
@@ -25,6 +25,7 @@ class DataSet:
         what: In words, for the table.
         cutoff, angular_cutoff: Of the default descriptor, in Å.
         charge_epochs, energy_epochs: Of the two stages; 2G has the second alone.
+        charge_optimiser: Of the first; with `kalman`, parameters of one element are coupled.
         descriptor: Further arguments of `lrpot.descriptors.default_acsf`.
         fraction: Of the structures to test with where the set is one file; a random choice.
     """
@@ -34,6 +35,7 @@ class DataSet:
     angular_cutoff: float = 5.0
     charge_epochs: int = 200
     energy_epochs: int = 500
+    charge_optimiser: str = "adam"
     descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
     fraction: float = 0.0
 
@@ -50,8 +52,9 @@ SETS = {
         "Au2 on MgO(001), with Al or without; PBE",
         cutoff=5.5,
         angular_cutoff=4.5,
-        charge_epochs=100,
+        charge_epochs=8,
         energy_epochs=200,
+        charge_optimiser="kalman",
         descriptor={"zetas": (1.0, 4.0), "shells": 2, "spacing": 0.6},
         fraction=0.1,
     ),
@@ -105,4 +108,9 @@ def stages(name: str, potential: Potential, effort: float) -> tuple[Stage, ...]:
     energies = energy_stage(epochs=round(effort * chosen.energy_epochs))
     if potential.charge_model is None:
         return (energies,)
-    return charge_stage(epochs=round(effort * chosen.charge_epochs)), energies
+    charges = charge_stage(
+        epochs=round(effort * chosen.charge_epochs),
+        optimiser=chosen.charge_optimiser,
+        kalman=Kalman(coupling="element") if chosen.charge_optimiser == "kalman" else None,
+    )
+    return charges, energies

@@ -179,12 +179,9 @@ class Problem(eqx.Module):
 
     def dense(self) -> Charges:
         """Charges by Cholesky factorisation; NaN when M is not positive definite."""
-        real = self.constraints.real > 0
-        matrix = jnp.where(real[:, None] & real[None, :], self.matrix.operator.matrix(), 0.0)
-        charges, multipliers = equilibrate(
-            matrix + jnp.diag(self.matrix.hardness), self._drive(), self.constraints
-        )
-        return self._result(charges, matrix @ charges, multipliers, jnp.isfinite(charges).all())
+        charges, multipliers = equilibrate(self.matrix, self._drive(), self.constraints)
+        phi = self.matrix.operator(charges)
+        return self._result(charges, phi, multipliers, jnp.isfinite(charges).all())
 
     def charges(self, guess: Float[Array, " atoms"] | None = None) -> Charges:
         """Charges by conjugate gradients.
@@ -233,7 +230,7 @@ class Problem(eqx.Module):
 
 
 def equilibrate(
-    matrix: Float[Array, "atoms atoms"],
+    matrix: ChargeMatrix,
     electronegativity: Float[Array, " atoms"],
     constraints: Constraints,
 ) -> tuple[Float[Array, " atoms"], Float[Array, " groups"]]:
@@ -242,28 +239,29 @@ def equilibrate(
     On top of charges q₀ that share each sum Q evenly come charges x that change none. With P,
     which takes the mean over each group away, they solve PMP x = −P (χ + M q₀): the uniform
     direction of M does not matter, in which a neutralising background leaves no energy and a slab
-    a negative one. Differentiated implicitly: a gradient costs two more triangular solves, and
-    none goes through the factorisation.
+    a negative one. Differentiated implicitly, through M as a map: a gradient costs two more
+    triangular solves and one more application of M.
 
     Args:
         matrix: Symmetric, in eV/e²; positive definite on charges that change no sum.
         electronegativity: χ, in eV/e.
-        constraints: C and Q; rows and columns of M at padding atoms must be 0.
+        constraints: C and Q.
 
     Returns:
         Charges in e, NaN when the matrix is not positive definite, and μ in eV/e.
     """
+    project = constraints.project
+    full = jax.lax.stop_gradient(matrix).full()
     # 1 - P, times anything positive, acts on nothing that changes no sum.
-    lift = jnp.sum(jnp.abs(jnp.diag(matrix))) / jnp.maximum(constraints.real.sum(), 1)
-    lifted = constraints.project_matrix(matrix)
-    lifted += jax.lax.stop_gradient(lift) * constraints.complement()
-    factor = jax.scipy.linalg.cho_factor(jax.lax.stop_gradient(lifted), lower=True)
+    lift = jnp.sum(jnp.abs(jnp.diag(full))) / jnp.maximum(constraints.real.sum(), 1)
+    lifted = constraints.project_matrix(full) + lift * constraints.complement()
+    factor = jax.scipy.linalg.cho_factor(lifted, lower=True)
     spread = constraints.spread()
     moved = jax.lax.custom_linear_solve(
-        lambda v: lifted @ v,
-        -constraints.project(electronegativity + matrix @ spread),
+        lambda v: project(matrix(project(v))) + lift * (v - project(v)),
+        -project(electronegativity + matrix(spread)),
         solve=lambda _, b: jax.scipy.linalg.cho_solve(factor, b),
         symmetric=True,
     )
-    charges = spread + constraints.project(moved)
-    return charges, -constraints.means(electronegativity + matrix @ charges)
+    charges = spread + project(moved)
+    return charges, -constraints.means(electronegativity + matrix(charges))

@@ -26,6 +26,12 @@ class ChargeMatrix(eqx.Module):
         """M q, in eV/e."""
         return self.real * (self.operator(charges) + self.hardness * charges)
 
+    def full(self) -> Float[Array, "atoms atoms"]:
+        """M, in eV/e²."""
+        real = self.real > 0
+        coulomb = jnp.where(real[:, None] & real[None, :], self.operator.matrix(), 0.0)
+        return coulomb + jnp.diag(self.hardness)
+
 
 class ProjectedSolver(eqx.Module):
     """Solves P M P x = P b, where P keeps the sums of the constraints.

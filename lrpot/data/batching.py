@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lrpot.charges import LinearisedCharges
 from lrpot.committee import Committee
 from lrpot.data.structures import LABELS, Structure, label_shapes
 from lrpot.descriptors import Linearised
@@ -32,6 +33,8 @@ class Batch(eqx.Module):
         known: By the same names, 1 where a structure has the label and 0 where not.
         weight: How much each structure counts.
         descriptor: Descriptor values and Jacobians of the structures, when they are kept.
+        coulomb: Coulomb matrices of the structures, in eV/e², when they are kept.
+        charges: Charges and their Jacobians, when they are kept.
     """
 
     systems: System
@@ -40,6 +43,8 @@ class Batch(eqx.Module):
     known: dict[str, Float[Array, " structures"]]
     weight: Float[Array, " structures"]
     descriptor: Linearised | None = None
+    coulomb: Float[Array, "structures atoms atoms"] | None = None
+    charges: LinearisedCharges | None = None
 
     @property
     def size(self) -> int:

@@ -1,5 +1,6 @@
 """The Coulomb map: from charges to the potential at the atoms, whatever the boundary."""
 
+import abc
 import dataclasses
 from typing import Literal, get_args
 
@@ -14,9 +15,10 @@ from lrpot.electrostatics.accuracy import (
     mesh_splitting,
     pair_cost,
 )
-from lrpot.electrostatics.ewald import EwaldOperator, ewald_operator
-from lrpot.electrostatics.mesh import MeshOperator, mesh_operator
+from lrpot.electrostatics.ewald import ewald_operator
+from lrpot.electrostatics.mesh import mesh_operator
 from lrpot.electrostatics.open import OpenOperator, open_matrix
+from lrpot.electrostatics.operator import Operator
 from lrpot.electrostatics.slab import extended_cell, slab_periods
 from lrpot.environment import Environment
 from lrpot.errors import InputError, suggestion
@@ -29,11 +31,57 @@ MESH_FROM = 64
 
 Method = Literal["auto", "ewald", "mesh"]
 
-Operator = EwaldOperator | MeshOperator | OpenOperator
-"""A symmetric map from charges to potentials at fixed positions, prepared for many charges."""
+
+class CoulombMap(eqx.Module):
+    """A linear map from charges to the potential at the atoms.
+
+    Attributes:
+        cutoff: Range of the neighbour list that it needs, in Å.
+        constant: Coulomb constant, in eV Å/e².
+    """
+
+    cutoff: eqx.AbstractVar[float]
+    constant: eqx.AbstractVar[float]
+
+    @abc.abstractmethod
+    def reciprocal(
+        self, system: System, widths: ArrayLike | None = None, *, growth: float = 0.0
+    ) -> Reciprocal | None:
+        """What the sum needs besides neighbours, chosen once for a cell; plain numpy.
+
+        Args:
+            system: Its cell, its number of atoms and, for a slab, its thickness matter.
+            widths: [atoms] standard deviations of the charges, in Å; `None` for point charges.
+            growth: Largest relative growth of the cell to be prepared for.
+
+        Raises:
+            InputError: If the sum cannot have the boundaries of the system.
+        """
+
+    @abc.abstractmethod
+    def operator(
+        self, widths: Float[Array, " atoms"] | None, system: System, environment: Environment
+    ) -> Operator:
+        """The map for one system.
+
+        Args:
+            widths: Standard deviations of the Gaussian charges, in Å; `None` for point charges.
+            system: The atoms; padding atoms must carry no charge.
+            environment: Their environment.
+        """
+
+    def __call__(
+        self,
+        charges: Float[Array, " atoms"],
+        widths: Float[Array, " atoms"] | None,
+        system: System,
+        environment: Environment,
+    ) -> Float[Array, " atoms"]:
+        """Potential of the charges at the atoms, in eV/e; self-interaction included."""
+        return self.operator(widths, system, environment)(charges)
 
 
-class CoulombSum(eqx.Module):
+class CoulombSum(CoulombMap):
     """Linear map from charges to the potential at the atoms, by the boundary of the system.
 
     Molecules, slabs and crystals may carry a net charge.
@@ -87,16 +135,7 @@ class CoulombSum(eqx.Module):
     def reciprocal(
         self, system: System, widths: ArrayLike | None = None, *, growth: float = 0.0
     ) -> Reciprocal | None:
-        """What the sum needs besides neighbours, chosen once for a cell; plain numpy.
-
-        Args:
-            system: Its cell, its number of atoms and, for a slab, its thickness matter.
-            widths: [atoms] standard deviations of the charges, in Å; `None` for point charges.
-            growth: Largest relative growth of the cell to be prepared for.
-
-        Raises:
-            InputError: If only one direction is periodic.
-        """
+        """As in `CoulombMap`; one periodic direction alone is refused."""
         if system.cell is None:
             return None
         empty = slab_periods(
@@ -113,13 +152,7 @@ class CoulombSum(eqx.Module):
     def operator(
         self, widths: Float[Array, " atoms"] | None, system: System, environment: Environment
     ) -> Operator:
-        """The map for one system.
-
-        Args:
-            widths: Standard deviations of the Gaussian charges, in Å; `None` for point charges.
-            system: The atoms; padding atoms must carry no charge.
-            environment: Their environment.
-        """
+        """As in `CoulombMap`."""
         scale = self.constant / KE
         if system.cell is None:
             return OpenOperator(scale * open_matrix(system.positions, widths))
@@ -132,18 +165,8 @@ class CoulombSum(eqx.Module):
             widths, system, environment, alpha=alpha, cutoff=self.cutoff, constant=self.constant
         )
 
-    def __call__(
-        self,
-        charges: Float[Array, " atoms"],
-        widths: Float[Array, " atoms"] | None,
-        system: System,
-        environment: Environment,
-    ) -> Float[Array, " atoms"]:
-        """Potential of the charges at the atoms, in eV/e; self-interaction included."""
-        return self.operator(widths, system, environment)(charges)
 
-
-class FixedSum(eqx.Module):
+class FixedSum(CoulombMap):
     """An Ewald sum of given parameters, with one splitting width for all charges.
 
     For comparison with programs that truncate their sums: the result depends on the parameters,
@@ -164,7 +187,7 @@ class FixedSum(eqx.Module):
     def reciprocal(
         self, system: System, widths: ArrayLike | None = None, *, growth: float = 0.0
     ) -> Reciprocal | None:
-        """What the sum needs besides neighbours, as in `CoulombSum`; the waves never grow."""
+        """What the sum needs besides neighbours, as in `CoulombMap`; the waves never grow."""
         if system.cell is None:
             return None
         if not all(system.pbc):
@@ -177,7 +200,7 @@ class FixedSum(eqx.Module):
     def operator(
         self, widths: Float[Array, " atoms"] | None, system: System, environment: Environment
     ) -> Operator:
-        """The map for one system, as in `CoulombSum`."""
+        """As in `CoulombMap`."""
         if system.cell is None:
             return OpenOperator(self.constant / KE * open_matrix(system.positions, widths))
         return ewald_operator(
@@ -189,20 +212,6 @@ class FixedSum(eqx.Module):
             uniform=True,
             constant=self.constant,
         )
-
-    def __call__(
-        self,
-        charges: Float[Array, " atoms"],
-        widths: Float[Array, " atoms"] | None,
-        system: System,
-        environment: Environment,
-    ) -> Float[Array, " atoms"]:
-        """Potential of the charges at the atoms, in eV/e; self-interaction included."""
-        return self.operator(widths, system, environment)(charges)
-
-
-CoulombMap = CoulombSum | FixedSum
-"""Any map from charges to potentials."""
 
 
 def _mesh(

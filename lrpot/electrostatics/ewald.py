@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lrpot.electrostatics.kernels import complementary_kernel, self_potential
+from lrpot.electrostatics.operator import Operator
 from lrpot.electrostatics.slab import SlabTerm, extended_cell, slab_term
 from lrpot.environment import Environment, of_neighbors
 from lrpot.errors import InputError
@@ -109,7 +110,7 @@ def real_space(
     )
 
 
-class EwaldOperator(eqx.Module):
+class EwaldOperator(Operator):
     """The sum with everything done that does not depend on the charges."""
 
     real: RealSpace
@@ -125,10 +126,6 @@ class EwaldOperator(eqx.Module):
         for left, right in self._factors():
             phi += left @ (self.weights * (charges @ right))
         return self.constant * phi
-
-    def energy(self, charges: Float[Array, " atoms"]) -> Float[Array, ""]:
-        """½ qᵀφ, in eV."""
-        return 0.5 * charges @ self(charges)
 
     def matrix(self) -> Float[Array, "atoms atoms"]:
         """The same map as a matrix, in eV/e²."""

@@ -23,6 +23,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from lrpot.electrostatics.ewald import RealSpace, real_space
+from lrpot.electrostatics.operator import Operator
 from lrpot.electrostatics.slab import extended_cell, slab_term
 from lrpot.electrostatics.splines import (
     Splines,
@@ -41,7 +42,7 @@ ROOM = 1.1
 """A cell may grow by this factor before its mesh is too coarse: errors have doubled by then."""
 
 
-class MeshOperator(eqx.Module):
+class MeshOperator(Operator):
     """The sum with everything done that does not depend on the charges."""
 
     real: RealSpace

@@ -1,10 +1,10 @@
 """Charges in empty space: all pairs, no cutoff."""
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lrpot.electrostatics.kernels import coulomb_kernel
+from lrpot.electrostatics.operator import Operator
 from lrpot.units import KE
 
 
@@ -29,7 +29,7 @@ def open_matrix(
     return KE * coulomb_kernel(r_squared, gamma_squared)
 
 
-class OpenOperator(eqx.Module):
+class OpenOperator(Operator):
     """Charges in empty space, by their matrix."""
 
     full: Float[Array, "atoms atoms"]
@@ -37,10 +37,6 @@ class OpenOperator(eqx.Module):
     def __call__(self, charges: Float[Array, " atoms"]) -> Float[Array, " atoms"]:
         """Potential at the atoms, in eV/e."""
         return self.full @ charges
-
-    def energy(self, charges: Float[Array, " atoms"]) -> Float[Array, ""]:
-        """½ qᵀφ, in eV."""
-        return 0.5 * charges @ self(charges)
 
     def matrix(self) -> Float[Array, "atoms atoms"]:
         """The same map as a matrix, in eV/e²."""

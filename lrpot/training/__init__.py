@@ -1,8 +1,9 @@
 """Training on reference data."""
 
-from lrpot.training.calibrate import calibrate, energy_offsets, keep_descriptors
+from lrpot.training.calibrate import calibrate, energy_offsets
 from lrpot.training.fit import Fit, fit
 from lrpot.training.kalman import Kalman
+from lrpot.training.keep import keep_charges, keep_geometry
 from lrpot.training.loss import loss, predict_batch, squared_errors
 from lrpot.training.metrics import Errors, Evaluation, evaluate_structures
 from lrpot.training.select import farthest, uncertainties
@@ -33,7 +34,8 @@ __all__ = [
     "farthest",
     "fit",
     "joint_stage",
-    "keep_descriptors",
+    "keep_charges",
+    "keep_geometry",
     "loss",
     "predict_batch",
     "squared_errors",

@@ -10,7 +10,7 @@ import numpy as np
 
 from lrpot.charges import LocalCharges
 from lrpot.data import Batch, Structure
-from lrpot.descriptors import ACSF, linearise, scaling_from_data
+from lrpot.descriptors import ACSF, scaling_from_data
 from lrpot.descriptors.scaling import MODES
 from lrpot.elements import SYMBOLS
 from lrpot.environment import environment_from_shifts
@@ -148,25 +148,6 @@ def own_descriptor(potential: Potential) -> ACSF:
     raise InputError("This potential is linearised at one structure and cannot be trained.")
 
 
-def keep_descriptors(potential: Potential, batch: Batch) -> Batch:
-    """The batch with the descriptor values and Jacobians of its structures."""
-    return eqx.tree_at(
-        lambda one: one.descriptor,
-        batch,
-        _linearise(own_descriptor(potential), batch),
-        is_leaf=lambda leaf: leaf is None,
-    )
-
-
-def kept_bytes(potential: Potential, batches: Sequence[Batch]) -> int:
-    """Memory that the kept descriptors of all batches would take."""
-    per_slot = 3 * own_descriptor(potential).n_features
-    return sum(
-        batch.neighbors.index.size * per_slot * batch.systems.positions.dtype.itemsize
-        for batch in batches
-    )
-
-
 def scale_charge_input(
     potential: Potential, batches: Sequence[Batch], charges: Sequence[jax.Array]
 ) -> Potential:
@@ -230,12 +211,3 @@ def _raw_features(descriptor: ACSF, batch: Batch):
     return jax.vmap(
         lambda system, neighbors: descriptor.raw(environment_from_shifts(system, neighbors))
     )(batch.systems, batch.neighbors)
-
-
-@eqx.filter_jit
-def _linearise(descriptor: ACSF, batch: Batch):
-    # One structure after the other: the Jacobian of a structure is large, its making larger.
-    return jax.lax.map(
-        lambda one: linearise(descriptor, environment_from_shifts(*one)),
-        (batch.systems, batch.neighbors),
-    )

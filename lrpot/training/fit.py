@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import equinox as eqx
 import numpy as np
 
-from lrpot.charges import Equilibration, LocalCharges
+from lrpot.charges import Equilibration
 from lrpot.checkpoint import fingerprint, read_checkpoint, read_notes, write_checkpoint
 from lrpot.committee import Committee, unstacked
 from lrpot.data import LABELS, Batch, Structure, make_batches
@@ -19,22 +19,18 @@ from lrpot.potential import Potential
 from lrpot.training.calibrate import (
     calibrate,
     is_calibrated,
-    keep_descriptors,
-    kept_bytes,
     offsets_of,
     relative,
     scale_charge_input,
     with_offsets,
 )
 from lrpot.training.devices import find_devices, writes
+from lrpot.training.keep import KEEP_AT_MOST, keep_geometry, kept_bytes
 from lrpot.training.loss import predict_batch
 from lrpot.training.progress import Reporter, reporter
 from lrpot.training.stages import Stage, check_stages, default_stages
 from lrpot.training.trainer import NotFinite, Trainer
 from lrpot.training.uncertainty import calibrate_uncertainty
-
-KEEP_AT_MOST = 8e9
-"""Memory that kept descriptors and Jacobians may take, in bytes."""
 
 FACTORISE_UP_TO = 400
 """Atoms of the largest structure with which a training solves for charges by factorisation."""
@@ -102,9 +98,10 @@ def fit(
         stages: What to train in turn; `default_stages` when not given.
         atomic_energies: Energy offsets by symbol, in eV; least squares when not given.
         scaling: Scaling of the descriptor, of `lrpot.descriptors.scaling.MODES`.
-        keep: Compute descriptors and their Jacobians once and keep them, which saves most of
-            the time. They take atoms · features · neighbours · 3 numbers per structure, and are
-            computed anew in every step if that is more than `KEEP_AT_MOST` bytes in all.
+        keep: Compute descriptors, their Jacobians and Coulomb matrices once and keep them, which
+            saves most of the time. They take atoms · features · neighbours · 3 and atoms² numbers
+            per structure, and are computed anew in every step if that is more than
+            `KEEP_AT_MOST` bytes in all.
         folder: For checkpoints.
         checkpoint_seconds: Least time between two checkpoints.
         seed: Of the order of the structures.
@@ -160,9 +157,9 @@ def fit(
         for batch, chosen in make_batches(validation, members[0])
     ]
     keep = keep and kept_bytes(members[0], (*batches, *held_out)) <= KEEP_AT_MOST
-    if keep and all(eqx.tree_equal(one.descriptor, members[0].descriptor) for one in members):
-        batches = [keep_descriptors(members[0], batch) for batch in batches]
-        held_out = [keep_descriptors(members[0], batch) for batch in held_out]
+    if keep and all(eqx.tree_equal(_fixed(one), _fixed(members[0])) for one in members):
+        batches = [keep_geometry(members[0], batch) for batch in batches]
+        held_out = [keep_geometry(members[0], batch) for batch in held_out]
     if stored is not None:
         notes = stored
 
@@ -181,6 +178,7 @@ def fit(
             )
             if folder is not None and resumed:
                 stage.put(*read_checkpoint(folder, (stage.state, stage.rest)))
+            stage.keep_charges()
             together = _run(stage, notes, names, folder, checkpoint_seconds, report)
             members = (together,) if emphasis is None else unstacked(together)
     members = [
@@ -193,6 +191,11 @@ def fit(
     if validation:
         committee = calibrate_uncertainty(committee, validation)
     return Fit(committee, notes.history)
+
+
+def _fixed(potential: Potential) -> tuple[Any, Any]:
+    """What decides about descriptors and Coulomb matrices."""
+    return potential.descriptor, getattr(potential.charge_model, "radii", None)
 
 
 def _factorised(potential: Potential, structures: Sequence[Structure]) -> Potential:
@@ -211,7 +214,7 @@ def _factorised(potential: Potential, structures: Sequence[Structure]) -> Potent
     return dataclasses.replace(potential, charge_model=model)
 
 
-def _solved_as(potential: Potential, before: LocalCharges | Equilibration | None) -> Potential:
+def _solved_as(potential: Potential, before: eqx.Module | None) -> Potential:
     """With the solver and the Coulomb map that the charge model had before."""
     model = potential.charge_model
     if isinstance(model, Equilibration) and isinstance(before, Equilibration):

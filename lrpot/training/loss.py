@@ -1,6 +1,5 @@
 """What training minimises: mean squared errors of what the data hold."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -11,25 +10,21 @@ from lrpot.potential import Potential
 from lrpot.predict import evaluate
 from lrpot.system import Prediction
 from lrpot.training.devices import ONE, Devices
+from lrpot.training.keep import with_kept
 
 
 def predict_batch(
     potential: Potential | Committee, batch: Batch, *, forces: bool = True, stress: bool = False
 ) -> Prediction:
-    """Predictions for every structure of a batch; a potential uses kept descriptors if it can."""
+    """Predictions for every structure of a batch; a potential uses what is kept of them."""
 
     def one(single: Batch) -> Prediction:
-        model = potential if isinstance(potential, Committee) else with_kept(potential, single)
+        model = potential
+        if not isinstance(model, Committee):
+            model = with_kept(model, single, is_still=not forces and not stress)
         return evaluate(model, single.systems, single.neighbors, forces=forces, stress=stress)
 
     return jax.vmap(one)(batch)
-
-
-def with_kept(potential: Potential, single: Batch) -> Potential:
-    """The potential with the kept descriptor of one structure in place of its own, if there is."""
-    if single.descriptor is None:
-        return potential
-    return eqx.tree_at(lambda model: model.descriptor, potential, single.descriptor)
 
 
 def squared_errors(

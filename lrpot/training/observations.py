@@ -13,7 +13,7 @@ from lrpot.data import Batch
 from lrpot.potential import Potential
 from lrpot.predict import deformed
 from lrpot.training.devices import ONE, Devices
-from lrpot.training.loss import with_kept
+from lrpot.training.keep import with_kept
 
 _SYMMETRIC = np.array(
     [(np.outer(a, b) + np.outer(b, a)) / 2 for i, a in enumerate(np.eye(3)) for b in np.eye(3)[i:]]
@@ -69,7 +69,7 @@ def observe(
     components = max(1, round(share * 3 * batch.systems.positions.shape[1]))
 
     def one(shared: tuple[Potential, Potential], single: Batch, key: PRNGKeyArray):
-        view = _View(*shared, single)
+        view = _View(*shared, single, is_still=not wanted & {"forces", "stress"})
         return {
             **_of_energy(view, wanted, components=components, threshold=threshold, key=key),
             **_of_charges(view, wanted),
@@ -119,9 +119,9 @@ class _Compared(eqx.Module):
 class _View:
     """One structure as a function of the flat parameters."""
 
-    def __init__(self, parameters: Potential, rest: Potential, single: Batch):
+    def __init__(self, parameters: Potential, rest: Potential, single: Batch, *, is_still: bool):
         self.flat, self._unravel = ravel_pytree(parameters)
-        self._rest, self.single = rest, single
+        self._rest, self.single, self._is_still = rest, single, is_still
         self.system, self.labels = single.systems, single.labels
         self.real = single.systems.real.astype(self.flat.dtype)
         self.no_strain = jnp.zeros((3, 3), dtype=self.flat.dtype)
@@ -136,7 +136,8 @@ class _View:
         return found.charges
 
     def _deformed(self, flat: Array, positions: Array, strain: Array):
-        potential = with_kept(eqx.combine(self._unravel(flat), self._rest), self.single)
+        potential = eqx.combine(self._unravel(flat), self._rest)
+        potential = with_kept(potential, self.single, is_still=self._is_still)
         return deformed(potential, self.system, self.single.neighbors, positions, strain)
 
 

@@ -15,6 +15,7 @@ from lrpot.potential import Potential, trainable
 from lrpot.training.adam import Adam
 from lrpot.training.devices import ONE, Devices
 from lrpot.training.kalman import KalmanFilter
+from lrpot.training.keep import keep_charges
 from lrpot.training.loss import loss, squared_errors
 from lrpot.training.stages import PARTS, Stage
 
@@ -101,6 +102,14 @@ class Trainer:
     def put(self, state: State, rest: Potential) -> None:
         """Go on from a state, which may come from a file."""
         self.state, self.rest = self.devices.place((state, rest))
+
+    def keep_charges(self) -> None:
+        """Compute charges once, if this stage leaves them alone; members of a committee differ."""
+        if "charge_model" in self.settings.train or self.is_committee:
+            return
+        potential = eqx.combine(self.state.parameters, self.rest)
+        both = keep_charges(potential, [*self.batches, *self.held_out])
+        self.batches, self.held_out = both[: len(self.batches)], both[len(self.batches) :]
 
     def result(self) -> Potential:
         """The potential with the best parameters so far."""

@@ -11,7 +11,9 @@ import scipy.special
 
 import lrpot
 from lrpot.charges import Constraints, Equilibration, equilibrate
+from lrpot.charges.iterative import ChargeMatrix
 from lrpot.electrostatics import CoulombSum
+from lrpot.electrostatics.open import OpenOperator
 from lrpot.environment import environment_from_shifts
 from lrpot.neighbors import neighbor_list
 from lrpot.networks import ElementNetworks
@@ -240,7 +242,9 @@ def test_implicit_derivatives_equal_those_through_a_dense_bordered_solve(n_real)
     def by_cholesky(matrix, chi, total_charge):
         ones = real.astype(float)
         constraints = Constraints(ones[None, :], total_charge[None], ones)
-        charges, multipliers = equilibrate(matrix, chi, constraints)
+        charges, multipliers = equilibrate(
+            ChargeMatrix(OpenOperator(matrix), jnp.zeros(6), ones), chi, constraints
+        )
         return charges, multipliers[0]
 
     def by_elimination(matrix, chi, total_charge):

@@ -7,7 +7,9 @@ import pytest
 
 import lrpot
 from lrpot.charges import Constraints, LocalCharges, equilibrate
+from lrpot.charges.iterative import ChargeMatrix
 from lrpot.electrostatics import CoulombSum
+from lrpot.electrostatics.open import OpenOperator
 from lrpot.environment import environment_from_shifts
 from lrpot.neighbors import neighbor_list
 from lrpot.networks import ElementNetworks
@@ -74,7 +76,7 @@ def test_weighted_rule_is_an_equilibration_without_coulomb_interaction(total_cha
     """J = 1/w and χ = -q/w: Σ χQ + ½JQ² is minimal at Q = q + w (Q_tot - Σq)/Σw."""
     weights = softplus(LOGITS)
     expected, _ = equilibrate(
-        jnp.diag(1 / weights),
+        ChargeMatrix(OpenOperator(jnp.zeros((3, 3))), jnp.asarray(1 / weights), jnp.ones(3)),
         jnp.asarray(-RAW / weights),
         Constraints(jnp.ones((1, 3)), jnp.array([total_charge]), jnp.ones(3)),
     )

@@ -14,8 +14,10 @@ import scipy.special
 
 import lrpot
 from lrpot.charges import constraints_of, equilibrate
+from lrpot.charges.iterative import ChargeMatrix
 from lrpot.data import pad_neighbors
 from lrpot.electrostatics import CoulombSum, FixedSum
+from lrpot.electrostatics.open import OpenOperator
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
 from lrpot.neighbors import neighbor_list
@@ -460,7 +462,8 @@ def test_charges_are_equilibrated_with_the_exact_matrix(total_charge):
     bordered = np.block([[exact, np.ones((8, 1))], [np.ones((1, 8)), np.zeros((1, 1))]])
     expected = np.linalg.solve(bordered, [*-chi, total_charge])
     system = dataclasses.replace(system, total_charge=total_charge)
-    charges, multipliers = equilibrate(jnp.asarray(exact), jnp.asarray(chi), constraints_of(system))
+    matrix = ChargeMatrix(OpenOperator(jnp.asarray(exact)), jnp.zeros(8), jnp.ones(8))
+    charges, multipliers = equilibrate(matrix, jnp.asarray(chi), constraints_of(system))
     np.testing.assert_allclose(charges, expected[:8], atol=1e-12)
     assert float(multipliers[0]) == pytest.approx(expected[8], abs=1e-10)
 

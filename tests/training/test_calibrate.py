@@ -10,13 +10,7 @@ import lrpot
 from lrpot.data import Structure, make_batches
 from lrpot.environment import environment_from_shifts
 from lrpot.training import calibrate, energy_offsets
-from lrpot.training.calibrate import (
-    given_offsets,
-    is_calibrated,
-    keep_descriptors,
-    kept_bytes,
-    scale_charge_input,
-)
+from lrpot.training.calibrate import given_offsets, is_calibrated, scale_charge_input
 
 
 def chain(numbers, energy=None, **labels):
@@ -142,13 +136,6 @@ def test_calibrating_twice_changes_nothing_more(calibrated, molecules):
     again = calibrate(calibrated, molecules[:8], batches_of(molecules[:8], calibrated))
     for one, other in zip(jax.tree.leaves(calibrated), jax.tree.leaves(again), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
-
-
-def test_the_size_of_kept_descriptors_is_known_before_they_are_made(calibrated, molecules):
-    batches = batches_of(molecules[:8], calibrated)
-    kept = [keep_descriptors(calibrated, batch) for batch in batches]
-    made = sum(batch.descriptor.jacobian.nbytes for batch in kept)
-    assert kept_bytes(calibrated, batches) == made > 0
 
 
 def test_a_potential_knows_whether_it_is_calibrated(calibrated, tiny):

@@ -10,7 +10,7 @@ import pytest
 
 from lrpot.data import LABELS, make_batches
 from lrpot.data.structures import label_shapes, traceless
-from lrpot.training import calibrate, keep_descriptors, loss, predict_batch, squared_errors
+from lrpot.training import loss, predict_batch, squared_errors
 
 CELL = [[2.9, 0, 0], [0.4, 3.0, 0], [-0.3, 0.5, 3.1]]
 RNG = np.random.default_rng(4)
@@ -105,37 +105,3 @@ def test_a_batch_without_the_label_has_loss_and_gradient_zero(case):
     assert float(value) == 0.0
     for leaf in jax.tree.leaves(gradient):
         np.testing.assert_array_equal(leaf, 0.0)
-
-
-@pytest.mark.parametrize("boundary", ["molecules", "crystals"])
-@pytest.mark.parametrize("recipe", ["hdnnp_2g", "hdnnp_4g"])
-def test_kept_descriptors_leave_loss_and_gradient_as_they_are(
-    tiny, crystals, molecules, recipe, boundary
-):
-    """Second derivatives pass through the tangent: forces are in the loss."""
-    structures = crystals if boundary == "crystals" else molecules[:4]
-    settings = {} if recipe == "hdnnp_2g" else {"accuracy": 1e-3}
-    potential = tiny.potential(recipe, **settings)
-    ((batch, _),) = make_batches(structures, potential)
-    potential = calibrate(potential, structures, [batch])
-    weights = {"energy": 3.0, "forces": 1.0}
-    if boundary == "crystals":
-        weights["stress"] = 20.0
-    if recipe == "hdnnp_4g":
-        weights |= {"charges": 10.0, "dipole": 2.0}
-    gradient = quickly_compiled(
-        jax.value_and_grad(lambda p, b: loss(p, b, weights)[0], allow_int=True)
-    )
-    expected, found = (
-        gradient(potential, one) for one in (batch, keep_descriptors(potential, batch))
-    )
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-10)
-    parts = [part for part in ("charge_model", "terms") if getattr(potential, part) is not None]
-    leaves = [
-        [jax.tree.leaves(getattr(one[1], part)) for part in parts] for one in (expected, found)
-    ]
-    for one, other in zip(*jax.tree.map(np.asarray, leaves), strict=True):
-        scale = max(np.abs(leaf).max() for leaf in one)
-        assert scale > 1e-3
-        for leaf, same in zip(one, other, strict=True):
-            np.testing.assert_allclose(same, leaf, rtol=0, atol=1e-10 * scale)

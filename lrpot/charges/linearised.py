@@ -1,0 +1,101 @@
+"""Charges computed once, for stages of a training that leave the charge model alone.
+
+Like the descriptor there, they are replaced by their tangent: energies, forces and stress, and
+gradients of these by all other parameters, are unchanged to the last digit.
+"""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from lrpot.charges.equilibration import Equilibration
+from lrpot.charges.local import LocalCharges
+from lrpot.charges.result import Charges
+from lrpot.descriptors import ACSF, Linearised
+from lrpot.electrostatics import CoulombMap
+from lrpot.environment import Environment, environment_from_shifts
+from lrpot.neighbors import Neighbors
+from lrpot.system import System
+
+DIRECTIONS = 4
+"""Displacements whose derivatives are computed at the same time: more would leave the caches."""
+
+
+class LinearisedCharges(eqx.Module):
+    """Charges frozen at one structure: right there in value and first derivative.
+
+    Attributes:
+        values: The charges and what belongs to them.
+        jacobian: Derivatives of all that is real in `values`, one after the other, with respect
+            to positions, and to the cell if there is one.
+        coulomb: Of the charge model.
+        radii: Likewise.
+    """
+
+    values: Charges
+    jacobian: Float[Array, "numbers directions"]
+    coulomb: CoulombMap
+    radii: Float[Array, " elements"] | None
+
+    def __call__(
+        self, features: Float[Array, "atoms features"], system: System, environment: Environment
+    ) -> Charges:
+        numbers, rest = eqx.partition(self.values, eqx.is_inexact_array)
+        flat, unravel = ravel_pytree(numbers)
+        return eqx.combine(unravel(_tangent(_geometry(system), flat, self.jacobian)), rest)
+
+
+def linearise_charges(
+    model: LocalCharges | Equilibration,
+    descriptor: ACSF | Linearised,
+    system: System,
+    neighbors: Neighbors,
+) -> LinearisedCharges:
+    """Charges of one structure and their Jacobian, which has about 15 · atoms² numbers.
+
+    Args:
+        model: The charge model.
+        descriptor: From environments to features.
+        system: One system.
+        neighbors: Its neighbour list.
+    """
+
+    def numbers(geometry: tuple[Array, ...]) -> tuple[Array, Charges]:
+        moved = dataclasses.replace(system, positions=geometry[0], cell=(*geometry, None)[1])
+        environment = environment_from_shifts(moved, neighbors)
+        found = model(descriptor(environment), moved, environment)
+        return ravel_pytree(eqx.filter(found, eqx.is_inexact_array))[0], found
+
+    geometry = _geometry(system)
+    _, along, values = jax.linearize(numbers, geometry, has_aux=True)
+    flat, unravel = ravel_pytree(geometry)
+    moves = jnp.eye(flat.size, dtype=flat.dtype)
+    columns = jax.lax.map(lambda move: along(unravel(move)), moves, batch_size=DIRECTIONS)
+    return LinearisedCharges(values, columns.T, model.coulomb, model.radii)
+
+
+def linearised_size(system: System) -> int:
+    """How many numbers the Jacobian of the charges of a system has, or a few more."""
+    sizes = [leaf.size for leaf in _geometry(system)]
+    return 6 * system.n_atoms * sum(sizes)
+
+
+def _geometry(system: System) -> tuple[Array, ...]:
+    return (system.positions,) if system.cell is None else (system.positions, system.cell)
+
+
+@jax.custom_jvp
+def _tangent(geometry: tuple[Array, ...], values: Array, jacobian: Array) -> Array:
+    # The values belong to exactly this geometry; only the derivative has to be supplied.
+    return values
+
+
+@_tangent.defjvp
+def _tangent_jvp(primals, tangents):
+    _, values, jacobian = primals
+    # What was kept is data: its own tangents are zero wherever training differentiates.
+    return values, jacobian @ ravel_pytree(tangents[0])[0]
