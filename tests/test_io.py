@@ -105,9 +105,8 @@ def test_a_potential_comes_back_bit_for_bit(potential, path):
 
 
 def test_a_loaded_potential_predicts_the_same_to_the_last_bit(path):
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
     energies = functools.partial(lrpot.evaluate, forces=False, stress=False)
-    evaluate = jax.jit(energies, compiler_options=options)
+    evaluate = jax.jit(energies)
     for name in lrpot.MODELS:
         potential = build(name)
         save(path, potential)

@@ -1,6 +1,5 @@
 """What sets the recipes apart, and what they refuse."""
 
-import functools
 import subprocess
 import sys
 
@@ -17,9 +16,7 @@ from lrpot.descriptors import default_acsf
 from lrpot.environment import environment_from_shifts
 from lrpot.units import KE
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-"""Compiles four times as fast."""
-evaluate = jax.jit(lrpot.evaluate, static_argnames=("forces", "stress"), compiler_options=QUICK)
+evaluate = jax.jit(lrpot.evaluate, static_argnames=("forces", "stress"))
 
 ELEMENTS = ("H", "O")
 CUTOFF = 3.5
@@ -41,7 +38,7 @@ def build(name, **settings):
     return lrpot.MODELS[name](ELEMENTS, **settings)
 
 
-@functools.partial(jax.jit, compiler_options=QUICK)
+@jax.jit
 def parts(potential, system, neighbors):
     """Energy of each term, and the charges."""
     environment = environment_from_shifts(system, neighbors)
@@ -173,7 +170,7 @@ def test_cent_energy_changes_with_the_total_charge_by_the_multiplier(models, sys
     potential = models["cent"]
     neighbors = potential.neighbors(system)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     @jax.value_and_grad
     def energy(total_charge):
         return lrpot.evaluate(
@@ -196,7 +193,7 @@ def test_cent_forces_need_no_response_of_the_charges(models, system):
     found = evaluate(potential, system, neighbors, stress=False)
     model = potential.charge_model
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     @jax.value_and_grad
     def energy(positions):
         moved = eqx.tree_at(lambda s: s.positions, system, positions)

@@ -1,5 +1,3 @@
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -139,13 +137,7 @@ def test_a_site_energy_of_local_charges_is_refused():
 
 
 def test_the_energy_is_the_sum_of_the_terms(potential):
-    @functools.partial(
-        jax.jit,
-        compiler_options={
-            "xla_backend_optimization_level": 0,
-            "xla_cpu_use_fusion_emitters": False,
-        },
-    )
+    @jax.jit
     def whole_and_parts(system, neighbors):
         environment = environment_from_shifts(system, neighbors)
         energies, charges = potential(system, environment)

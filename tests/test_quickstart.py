@@ -1,10 +1,8 @@
 """The main job: in small whenever tests run, and whole against its figures when asked for."""
 
-import functools
 from importlib import resources
 
 import ase.io
-import equinox as eqx
 import numpy as np
 import pytest
 from rich.table import Table
@@ -54,11 +52,7 @@ def small(tmp_path_factory):
     def functions(elements, **settings):
         return default_acsf(elements, **settings, spacing=1.5, shells=1, zetas=(1.0,))
 
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            eqx, "filter_jit", functools.partial(eqx.filter_jit, compiler_options=options)
-        )
         patch.setattr(module, "read_structures", few)
         patch.setattr(module, "default_acsf", functions)
         found = module.quickstart(

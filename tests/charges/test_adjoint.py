@@ -22,12 +22,6 @@ SYSTEMS = {
 RECIPES = {"4g": lrpot.hdnnp_4g, "cent": lrpot.cent}
 
 
-def without_optimisation(function):
-    """`jax.jit` that compiles four times as fast: what it makes runs for milliseconds only."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    return jax.jit(function, compiler_options=options)
-
-
 def potential_of(recipe, **settings):
     """Random weights everywhere, so that no derivative is trivially zero."""
     numbers = 1, 8
@@ -55,9 +49,7 @@ each_recipe = pytest.mark.parametrize("recipe", RECIPES)
 
 def evaluate(potential, system, **settings):
     neighbors = potential.neighbors(system)
-    compiled = without_optimisation(
-        lambda neighbors: lrpot.evaluate(potential, system, neighbors, **settings)
-    )
+    compiled = jax.jit(lambda neighbors: lrpot.evaluate(potential, system, neighbors, **settings))
     return compiled(neighbors)
 
 
@@ -67,7 +59,7 @@ def test_error_of_the_energy_is_of_second_order_in_the_errors_of_the_charges():
     # So tolerant that what it is given is what it returns.
     lazy = potential_of("4g", solver="iterative", tolerance=1e3)
     neighbors = lazy.neighbors(system)
-    evaluate_at = without_optimisation(
+    evaluate_at = jax.jit(
         lambda guess: lrpot.evaluate(lazy, system, neighbors, stress=False, guess=guess)
     )
     moves = np.random.default_rng(1).normal(size=(2, 5))
@@ -135,7 +127,7 @@ def test_second_derivatives_are_those_of_the_dense_solver(system):
     def derivatives(solver):
         potential = potential_of("4g", solver=solver, tolerance=1e-12)
 
-        @without_optimisation
+        @jax.jit
         def compute(*arguments):
             by_parameters = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)(*arguments)
             mixed = jax.grad(energy_slope, argnums=(1, 2))(*arguments)

@@ -38,12 +38,6 @@ each_system = pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
 each_solver = pytest.mark.parametrize("solver", ["dense", "iterative"])
 
 
-def without_optimisation(function):
-    """`jax.jit` that compiles four times as fast: what it makes runs for milliseconds only."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    return jax.jit(function, compiler_options=options)
-
-
 def potential_of(recipe, **settings):
     numbers = 1, 8
     radial = Radial(Channels(numbers), Shells(((0.6, 0.9),), 3.5, "tanh3"))
@@ -73,9 +67,7 @@ def moved(system, **changes):
 
 def evaluate(potential, system):
     neighbors = potential.neighbors(system)
-    return without_optimisation(
-        lambda system: lrpot.evaluate(potential, system, neighbors, stress=False)
-    )
+    return jax.jit(lambda system: lrpot.evaluate(potential, system, neighbors, stress=False))
 
 
 def with_field(potential, system, field):
@@ -90,7 +82,7 @@ def test_charges_solve_the_bordered_equations_of_numpy(system, solver):
     potential = tight(lrpot.cent, solver)
     neighbors = potential.neighbors(system)
 
-    @without_optimisation
+    @jax.jit
     def charges_and_matrix(system):
         environment = environment_from_shifts(system, neighbors)
         _, found = potential(system, environment)
@@ -167,7 +159,7 @@ def test_electrode_takes_the_charge_that_its_potential_asks_for(solver):
     )
     potential = tight(lrpot.cent, solver)
     neighbors = potential.neighbors(system)
-    charges_of = without_optimisation(
+    charges_of = jax.jit(
         lambda system: potential(system, environment_from_shifts(system, neighbors))[1]
     )
     found = charges_of(system)
@@ -183,7 +175,7 @@ def test_electrode_takes_the_charge_that_its_potential_asks_for(solver):
 def test_padding_atoms_belong_to_no_fragment(solver):
     potential = tight(lrpot.hdnnp_4g, solver)
     neighbors = potential.neighbors(SPLIT)
-    compiled = without_optimisation(lambda s, n: lrpot.evaluate(potential, s, n, stress=False))
+    compiled = jax.jit(lambda s, n: lrpot.evaluate(potential, s, n, stress=False))
     alone = compiled(SPLIT, neighbors)
     padded = compiled(pad_system(SPLIT, 7), pad_neighbors(neighbors, 7, neighbors.index.shape[1]))
     np.testing.assert_allclose(padded.energy, alone.energy, rtol=1e-12)

@@ -31,11 +31,6 @@ CHI = np.array([0.7, -2.1, 3.3, 0.2, 2.5])
 COULOMB = CoulombSum(4.5, 1e-11)
 
 
-def without_optimisation(function):
-    """`jax.jit` that does not optimise: what is compiled here runs for milliseconds only."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 either_boundary = pytest.mark.parametrize("cell", [None, CELL], ids=["open", "crystal"])
 each_charge = pytest.mark.parametrize("total_charge", [-1.0, 0.0, 1.0])
 
@@ -57,7 +52,7 @@ def lists(system, capacity=40):
     return neighbor_list(system, COULOMB.cutoff, capacity=capacity, reciprocal=reciprocal)
 
 
-@without_optimisation
+@jax.jit
 def _solve(equilibration, chi, system, neighbors):
     return equilibration(chi[:, None], system, environment_from_shifts(system, neighbors))
 
@@ -163,7 +158,7 @@ def test_padding_atoms_carry_nothing_and_change_nothing(cell):
     def charges_and_slope(system, chi):
         neighbors = lists(system)
 
-        @without_optimisation
+        @jax.jit
         def slopes(positions, chi):
             def scalar(positions, chi):
                 moved = system_of(cell, 1.0, positions, system.numbers)
@@ -207,7 +202,7 @@ def test_charges_have_the_right_first_and_second_derivatives(cell):
         found = equilibration(chi[:, None], moved, environment)
         return jnp.sum(jnp.sin(jnp.arange(1.0, 6) * found.charges)) + 0.1 * found.multiplier
 
-    @without_optimisation
+    @jax.jit
     def with_derivatives(step, direction):
         def along(t):
             return scalar(*jax.tree.map(lambda leaf, move: leaf + t * move, arguments, direction))
@@ -263,7 +258,7 @@ def test_implicit_derivatives_equal_those_through_a_dense_bordered_solve(n_real)
         gradient = jax.grad(scalar, argnums=(0, 1, 2))
         direction = jax.tree.map(jnp.cos, (matrix * mask, chi, total_charge))
         direction = (direction[0] * mask, *direction[1:])
-        compiled = without_optimisation(lambda *a: (scalar(*a), jax.jvp(gradient, a, direction)))
+        compiled = jax.jit(lambda *a: (scalar(*a), jax.jvp(gradient, a, direction)))
         return compiled(matrix, chi, total_charge)
 
     def of_real(tree):
@@ -312,7 +307,7 @@ def test_batch_of_total_charges_equals_a_loop(cell):
         system = system_of(cell, total)
         return model()(row[:, None], system, environment_from_shifts(system, neighbors))
 
-    together = without_optimisation(jax.vmap(at))(jnp.asarray(totals), jnp.asarray(chi))
+    together = jax.jit(jax.vmap(at))(jnp.asarray(totals), jnp.asarray(chi))
     for name in ("charges", "phi", "multiplier", "converged"):
         expected = np.stack([getattr(one, name) for one in alone])
         np.testing.assert_allclose(getattr(together, name), expected, rtol=0, atol=1e-12)

@@ -28,12 +28,6 @@ NUMBERS = RNG.permutation(np.repeat(ELEMENTS, 4))
 CHI = RNG.normal(size=12) + 0.3 * NUMBERS
 
 
-def without_optimisation(function):
-    """`jax.jit` that compiles four times as fast: what it makes runs for milliseconds only."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    return jax.jit(function, compiler_options=options)
-
-
 either_boundary = pytest.mark.parametrize("cell", [None, CELL], ids=["open", "crystal"])
 
 
@@ -54,7 +48,7 @@ def lists(equilibration, system):
     return neighbor_list(system, equilibration.coulomb.cutoff, reciprocal=reciprocal)
 
 
-@without_optimisation
+@jax.jit
 def _solve(equilibration, chi, system, neighbors, guess):
     environment = environment_from_shifts(system, neighbors)
     return equilibration(chi[:, None], system, environment, guess=guess)
@@ -112,7 +106,7 @@ def test_first_and_second_derivatives_are_those_of_the_dense_solver(cell):
             direction = jax.tree.map(jnp.cos, arguments)
             return jax.jvp(gradient, arguments, direction)
 
-        return without_optimisation(both)(*arguments, parts)
+        return jax.jit(both)(*arguments, parts)
 
     found, expected = (all_orders(model(solver=s)) for s in ("iterative", "dense"))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
@@ -124,7 +118,7 @@ def test_derivatives_of_any_size_are_solved_for():
     system = system_of(None)
     neighbors = lists(model(), system)
 
-    @without_optimisation
+    @jax.jit
     def slope(scale):
         def loss(chi):
             environment = environment_from_shifts(system, neighbors)
@@ -161,7 +155,7 @@ def test_batch_of_right_hand_sides_equals_a_loop():
     def one(row):
         return model()(row[:, None], system, environment_from_shifts(system, neighbors))
 
-    together = without_optimisation(jax.vmap(one))(jnp.asarray(chi))
+    together = jax.jit(jax.vmap(one))(jnp.asarray(chi))
     assert len({int(found.iterations) for found in alone}) > 1
     for name in ("charges", "multiplier", "iterations", "converged"):
         expected = np.stack([getattr(found, name) for found in alone])

@@ -78,12 +78,6 @@ SYSTEMS = {
 }
 
 
-def without_optimisation(function):
-    """`jax.jit` that compiles four times as fast: what it makes runs for milliseconds only."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    return jax.jit(function, compiler_options=options)
-
-
 def typical_size(label):
     """Order of magnitude of a feature of these systems, from its label."""
     weighted = (7, 50) if "Z" in label else (1, 1)
@@ -158,7 +152,7 @@ def neighbors_of(potential, system, *, skin=SKIN, shape=None):
     return eqx.tree_at(lambda n: n.reciprocal.waves, neighbors, waves)
 
 
-evaluate = without_optimisation(lrpot.evaluate)
+evaluate = jax.jit(lrpot.evaluate)
 
 
 def loss(found):
@@ -167,7 +161,7 @@ def loss(found):
     return sum(jnp.sum(part**2) for part in parts if part is not None)
 
 
-@without_optimisation
+@jax.jit
 def loss_gradient(potential, system, neighbors):
     """By the parameters, which takes second derivatives."""
     return jax.grad(lambda p: loss(lrpot.evaluate(p, system, neighbors)))(potential)
@@ -182,7 +176,6 @@ class Contract:
     evaluate = staticmethod(evaluate)
     loss = staticmethod(loss)
     loss_gradient = staticmethod(loss_gradient)
-    without_optimisation = staticmethod(without_optimisation)
     neighbors = staticmethod(neighbors_of)
     charged = staticmethod(charged)
 

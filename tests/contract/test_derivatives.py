@@ -64,7 +64,7 @@ def test_stress_is_the_derivative_of_the_energy_by_the_strain(potential, crystal
 def test_hessian_is_symmetric_and_the_derivative_of_the_forces(model, boundary, contract):
     neighbors = contract.neighbors(model, boundary)
 
-    @contract.without_optimisation
+    @jax.jit
     def hessian(positions):
         def energy(positions):
             system = eqx.tree_at(lambda s: s.positions, boundary, positions)

@@ -19,13 +19,7 @@ ATOMS = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [0.2, 0.3, 2.5], [1
 NUMBERS = np.array([8, 1, 1, 8, 1])
 
 
-def quickly_compiled(function):
-    """`jax.jit` for what runs once."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    return jax.jit(function, compiler_options=options)
-
-
-predict = quickly_compiled(lrpot.evaluate)
+predict = jax.jit(lrpot.evaluate)
 
 
 def structure(n_atoms, total_charge=0.0, cell=None, name="structure", **labels):
@@ -85,9 +79,7 @@ def predictions(potential, batches):
     found = {}
     for batch, chosen in batches:
         stress = batch.systems.cell is not None
-        together = quickly_compiled(functools.partial(predict_batch, stress=stress))(
-            potential, batch
-        )
+        together = jax.jit(functools.partial(predict_batch, stress=stress))(potential, batch)
         for row, number in enumerate(chosen):
             found[int(number)] = jax.tree.map(lambda array, row=row: array[row], together)
     return found

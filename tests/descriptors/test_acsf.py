@@ -174,11 +174,6 @@ PARTS = {
 every_part = pytest.mark.parametrize("name", PARTS)
 
 
-def without_optimisation(function):
-    """`jax.jit` that does not optimise: what is compiled here runs for milliseconds only."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def assert_equals_loop(name, found, neighbors):
     part = PARTS[name]
     expected = features_by_loop(part, neighbors)
@@ -219,7 +214,7 @@ def features_of_everything(name):
         jax.tree.leaves((e.vectors, e.index, e.centers, e.neighbors)) for _, e in known.values()
     ]
     joined = Environment(*(jnp.concatenate(column) for column in zip(*leaves, strict=True)), None)
-    features = np.asarray(without_optimisation(PARTS[name])(joined))
+    features = np.asarray(jax.jit(PARTS[name])(joined))
     ends = np.cumsum([len(by_loop) for by_loop, _ in known.values()])
     return dict(zip(known, np.split(features, ends[:-1]), strict=True))
 
@@ -292,7 +287,7 @@ def test_moments_equal_pairs_in_value_gradient_and_curvature():
             return route(radial, vectors, channels, FEW)
 
         gradient = jax.grad(lambda *inputs: jnp.sum(cotangent * sums(*inputs)), argnums=(0, 1))
-        compiled = without_optimisation(lambda *a: (sums(*a), jax.jvp(gradient, a, direction)))
+        compiled = jax.jit(lambda *a: (sums(*a), jax.jvp(gradient, a, direction)))
         return jax.tree.leaves(compiled(*inputs))
 
     for one, other in zip(all_orders(by_moments), all_orders(by_pairs), strict=True):
@@ -312,7 +307,7 @@ def test_first_and_second_derivatives_of_narrow_sums_are_finite_differences():
     filled = jnp.array([[1.0, 0.2, -0.3], [-0.4, 1.2, 0.5]])
     empty = jnp.array([[FAR, 0.0, 0.0], [FAR, 0.0, 0.0]])
 
-    @without_optimisation
+    @jax.jit
     def with_derivatives(step, direction):
         def along(t):
             vectors = jnp.concatenate([filled + t * direction, empty])[None]
@@ -340,7 +335,7 @@ def test_empty_slots_have_no_slope_in_either_direction_of_differentiation(name):
         kept = environment.index, environment.centers, environment.neighbors, None
         return jnp.sum(PARTS[name](Environment(vectors, *kept)))
 
-    both = without_optimisation(lambda v: (jax.jacfwd(features)(v), jax.jacrev(features)(v)))
+    both = jax.jit(lambda v: (jax.jacfwd(features)(v), jax.jacrev(features)(v)))
     for slopes in both(environment.vectors):
         assert (jnp.abs(slopes[0, :2]).max(axis=-1) > 0).all()
         np.testing.assert_array_equal(slopes[0, 2:], 0.0)
@@ -349,8 +344,8 @@ def test_empty_slots_have_no_slope_in_either_direction_of_differentiation(name):
 def test_moments_keep_their_promise_in_single_precision():
     """The bound of the float32 error is 5e-7 (Σ g)², with a reference in float64."""
     angles = (*FEW, (1.0, 8.0), (-1.0, 8.0))
-    moments = without_optimisation(functools.partial(by_moments, angles=angles))
-    pairs = without_optimisation(functools.partial(by_pairs, angles=angles))
+    moments = jax.jit(functools.partial(by_moments, angles=angles))
+    pairs = jax.jit(functools.partial(by_pairs, angles=angles))
     for seed in range(10):
         single = random_inputs(seed, neighbors=60, dtype=jnp.float32)
         double = tuple(jnp.asarray(one, float) for one in single)
@@ -370,7 +365,7 @@ def test_harmonics_obey_the_addition_theorem():
     u, v = (one / np.linalg.norm(one, axis=0) for one in (u, v))
     degree = 16
     both = jnp.asarray(np.stack([u, v]))
-    at = without_optimisation(functools.partial(harmonics, degree=degree))
+    at = jax.jit(functools.partial(harmonics, degree=degree))
     products = np.asarray(at(both)).prod(axis=0)
     for order in range(degree + 1):
         expected = scipy.special.eval_legendre(order, np.sum(u * v, axis=0))
@@ -392,7 +387,7 @@ def energy_of(descriptor, system, neighbors, strain):
     return jnp.sum(jnp.sin(slopes * features))
 
 
-@without_optimisation
+@jax.jit
 def derivatives(descriptor, system, neighbors):
     def energy(positions, strain):
         moved = lrpot.System(positions, system.numbers, cell=system.cell)
@@ -415,7 +410,7 @@ def test_linearised_descriptor_gives_the_same_value_forces_and_stress(kind):
     )
     descriptor = ACSF(descriptor.parts, scaling)
     environment = environment_from_shifts(system, neighbors)
-    frozen = without_optimisation(linearise)(descriptor, environment)
+    frozen = jax.jit(linearise)(descriptor, environment)
     value, (forces, stress) = derivatives(descriptor, system, neighbors)
     frozen_value, (frozen_forces, frozen_stress) = derivatives(frozen, system, neighbors)
     assert float(jnp.abs(forces).max()) > 0.1
@@ -430,7 +425,7 @@ def test_forces_and_stress_are_central_differences(kind):
     system = SYSTEMS[kind]
     neighbors = neighbor_list(system, CUTOFF + 0.1)
     descriptor = descriptor_of("radial", "wide, weighted", "narrow")
-    energy = without_optimisation(functools.partial(energy_of, descriptor))
+    energy = jax.jit(functools.partial(energy_of, descriptor))
     _, (forces, stress) = derivatives(descriptor, system, neighbors)
     rng = np.random.default_rng(4)
     step = 1e-5
@@ -486,7 +481,7 @@ def test_chunks_change_neither_features_nor_their_derivatives(monkeypatch):
     neighbors = neighbor_list(system, CUTOFF + 0.1)
     descriptor = descriptor_of("radial", "wide, weighted", "narrow")
 
-    @without_optimisation
+    @jax.jit
     def everything(move):
         def energy(t):
             moved = lrpot.System(system.positions + t * move, system.numbers)
@@ -590,7 +585,7 @@ def test_default_features_are_named_finite_and_all_of_them_vary(case):
         for seed in range(12)
     ]
     batch = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *environments)
-    features = np.asarray(without_optimisation(lambda batch: descriptor.raw(batch))(batch))
+    features = np.asarray(jax.jit(lambda batch: descriptor.raw(batch))(batch))
     assert features.shape == (12, descriptor.n_features)
     assert len(descriptor.labels) == len(set(descriptor.labels)) == descriptor.n_features
     assert np.isfinite(features).all()
@@ -607,7 +602,7 @@ def test_weighted_default_does_not_grow_with_the_number_of_elements():
 
 def test_default_radial_functions_cover_the_whole_range():
     descriptor = default_acsf(("H",), cutoff=6.0)
-    curve = without_optimisation(jax.vmap(lambda r: descriptor.parts[0](_pair_at(r))[0]))
+    curve = jax.jit(jax.vmap(lambda r: descriptor.parts[0](_pair_at(r))[0]))
     distances = jnp.linspace(0.8, 5.5, 48)
     # Wherever a neighbour is, some function responds to its motion.
     slopes = jnp.gradient(curve(distances), axis=0) / (distances[1] - distances[0])

@@ -58,7 +58,7 @@ def derivative(name, order, inner=0.0):
     for _ in range(order):
         function = jax.grad(function)
     # Not optimised: what is compiled here runs for milliseconds only.
-    return jax.jit(jax.vmap(function), compiler_options={"xla_backend_optimization_level": 0})
+    return jax.jit(jax.vmap(function))
 
 
 every_function = pytest.mark.parametrize("name", ORDERS)

@@ -39,14 +39,6 @@ def having(language):
     return pytest.mark.parametrize("page", pages, ids=lambda page: page.stem)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def without_optimisation():
-    """Compile fast: what the pages compute takes milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def quickstart_model(tmp_path_factory):
     """A stand-in for the potential of the quickstart, hardly trained."""

@@ -60,11 +60,6 @@ def lists(coulomb, system, widths, **sizes):
     return neighbor_list(system, coulomb.cutoff, reciprocal=reciprocal, **sizes)
 
 
-def without_optimisation(function, **settings):
-    """`jax.jit` that does not optimise: what is compiled here runs for milliseconds only."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}, **settings)
-
-
 def energy_at(coulomb, charges, widths, positions, cell, neighbors, numbers=None):
     numbers = [1] * len(positions) if numbers is None else numbers
     system = lrpot.System(positions, numbers, cell=cell)
@@ -72,7 +67,7 @@ def energy_at(coulomb, charges, widths, positions, cell, neighbors, numbers=None
     return coulomb.operator(widths, system, environment).energy(charges)
 
 
-@functools.partial(without_optimisation, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def slopes(coulomb, charges, widths, positions, cell, neighbors):
     """Energy and its derivatives by charges, positions and cell."""
     return jax.value_and_grad(energy_at, argnums=(1, 3, 4))(
@@ -141,7 +136,7 @@ def test_the_potential_is_linear_symmetric_and_the_slope_of_the_energy(kind):
     coulomb = CoulombSum(5.0, 1e-4, method="mesh")
     neighbors = lists(coulomb, system, widths)
 
-    @without_optimisation
+    @jax.jit
     def potentials(charges, neighbors):
         environment = environment_from_shifts(system, neighbors)
         operator = coulomb.operator(widths, system, environment)
@@ -175,9 +170,9 @@ def test_forces_cell_and_widths_are_derivatives_to_second_order():
         positions, cell, widths, charges = values
         return energy_at(coulomb, charges, widths[kinds], positions, cell, neighbors)
 
-    energy = without_optimisation(plain)
+    energy = jax.jit(plain)
 
-    @without_optimisation
+    @jax.jit
     def derivatives(values):
         def slope(values):
             return jax.jvp(plain, (values,), (directions[0],))[1]
@@ -203,7 +198,7 @@ def test_the_energy_is_smooth_when_atoms_cross_the_cell_and_the_mesh():
     system, charges = random_system(4)
     coulomb = CoulombSum(6.0, 1e-8, method="mesh")
     neighbors = lists(coulomb, system, None)
-    energy = without_optimisation(
+    energy = jax.jit(
         lambda positions: energy_at(coulomb, charges, None, positions, system.cell, neighbors)
     )
     before = energy(system.positions)

@@ -38,11 +38,6 @@ WIDTHS = {
 each_width = pytest.mark.parametrize("kind", WIDTHS)
 
 
-def without_optimisation(function, **settings):
-    """`jax.jit` that does not optimise: what is compiled here runs for milliseconds only."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}, **settings)
-
-
 def random_slab(seed, axis=2, n_atoms=6, thickness=4.0, closest=0.9):
     """Atoms in the middle of the cell and outside of it, charges that do not sum to zero."""
     rng = np.random.default_rng(seed)
@@ -77,7 +72,7 @@ def energy_at(coulomb, charges, widths, system, neighbors):
     return 0.5 * charges @ phi
 
 
-@functools.partial(without_optimisation, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def _energy_and_forces(coulomb, charges, widths, system, neighbors):
     def energy(positions):
         moved = dataclasses.replace(system, positions=positions)
@@ -93,7 +88,7 @@ def energy_and_forces(coulomb, charges, widths, system, neighbors=None):
     return _energy_and_forces(coulomb, jnp.asarray(charges), widths, system, neighbors)
 
 
-@functools.partial(without_optimisation, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def _all_maps(coulomb, widths, system, neighbors):
     operator = coulomb.operator(widths, system, environment_from_shifts(system, neighbors))
     columns = jax.vmap(operator)(jnp.eye(system.n_atoms)).T
@@ -316,7 +311,7 @@ def test_energy_has_the_right_first_and_second_derivatives():
         operator = coulomb.operator(widths, moved, environment)
         return 0.25 * charges @ (operator(charges) + operator.matrix() @ charges)
 
-    @without_optimisation
+    @jax.jit
     def with_derivatives(step):
         def along(t):
             return energy(*jax.tree.map(lambda leaf, move: leaf + t * move, arguments, direction))
@@ -376,7 +371,7 @@ def test_a_mesh_gives_the_same_forces(kind):
 
 NUMBERS = [1, 8, 6, 1]
 POSITIONS = np.array([[0.2, 0.1, 0.0], [1.4, 1.2, 0.9], [2.3, 3.0, 2.6], [0.1, 2.2, 3.9]])
-_evaluate = without_optimisation(lrpot.evaluate)
+_evaluate = jax.jit(lrpot.evaluate)
 
 
 def evaluate(potential, system, neighbors=None):

@@ -67,11 +67,7 @@ def with_torch_pme(positions, charges, cell):
     return energy.item(), -start.grad.numpy(), strain.grad.numpy() / np.linalg.det(cell)
 
 
-@functools.partial(
-    jax.jit,
-    static_argnums=0,
-    compiler_options={"xla_backend_optimization_level": 0},
-)
+@functools.partial(jax.jit, static_argnums=0)
 def with_lrpot(coulomb, charges, system, neighbors):
     def energy(positions, strain):
         moved = lrpot.System(positions, system.numbers, cell=system.cell).strained(strain)

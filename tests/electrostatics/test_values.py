@@ -28,11 +28,6 @@ TIGHT = 1e-14
 TRICLINIC = np.array([[5.1, 0.0, 0.0], [1.3, 4.7, 0.0], [-0.9, 1.1, 5.6]])
 
 
-def without_optimisation(function, **settings):
-    """`jax.jit` that does not optimise: what is compiled here runs for milliseconds only."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}, **settings)
-
-
 def system_of(positions, cell=None, total_charge=0.0):
     return lrpot.System(positions, [1] * len(positions), cell=cell, total_charge=total_charge)
 
@@ -57,7 +52,7 @@ def energy_at(coulomb, charges, widths, positions, cell, neighbors):
     return 0.5 * charges @ phi
 
 
-@functools.partial(without_optimisation, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def _energy_and_forces(coulomb, charges, widths, positions, cell, neighbors):
     energy, slope = jax.value_and_grad(energy_at, argnums=3)(
         coulomb, charges, widths, positions, cell, neighbors
@@ -76,7 +71,7 @@ def energy_and_forces(coulomb, charges, widths, system, **sizes):
     )
 
 
-@functools.partial(without_optimisation, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def _matrix_and_columns(coulomb, widths, system, neighbors):
     environment = environment_from_shifts(system, neighbors)
     columns = jax.vmap(lambda unit: coulomb(unit, widths, system, environment))
@@ -343,7 +338,7 @@ def kernel_derivative(order):
     function = functools.partial(gaussian_kernel, gamma_squared=jnp.ones(()))
     for _ in range(order):
         function = jax.grad(function)
-    return without_optimisation(jax.vmap(function))
+    return jax.jit(jax.vmap(function))
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
@@ -367,9 +362,9 @@ def test_gaussian_kernel_follows_its_expansion_at_the_centre(gamma):
 
     start = math.sqrt(2 / math.pi) / gamma
     slope_of = jax.grad(kernel)
-    value, slope, curvature = without_optimisation(
-        lambda r: (kernel(r), slope_of(r), jax.grad(slope_of)(r))
-    )(0.0)
+    value, slope, curvature = jax.jit(lambda r: (kernel(r), slope_of(r), jax.grad(slope_of)(r)))(
+        0.0
+    )
     assert float(value) == pytest.approx(start, rel=1e-15)
     assert slope == 0
     assert float(curvature) == pytest.approx(-start / (3 * gamma**2), rel=1e-14)
@@ -430,7 +425,7 @@ def test_energy_has_the_right_first_and_second_derivatives(kind, boundary):
         phi += coulomb.operator(widths, moved, environment).matrix() @ charges
         return 0.25 * charges @ phi
 
-    @without_optimisation
+    @jax.jit
     def with_derivatives(step):
         def along(t):
             return energy(*jax.tree.map(lambda leaf, move: leaf + t * move, arguments, direction))

@@ -17,7 +17,6 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     (tmp_path / "benchmarks_4g").symlink_to(EXAMPLES / "benchmarks_4g")
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # most of the time is compiling
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     notebook = nbformat.read(shutil.copy(path, folder), as_version=4)
     settings = {"metadata": {"path": str(folder)}}

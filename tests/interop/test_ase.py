@@ -14,12 +14,11 @@ import lrpot
 from lrpot.interop import ase as adapter
 
 CELL = np.array([[4.2, 0, 0], [0.7, 4.0, 0], [-0.4, 0.6, 4.4]])
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compilations():
-    """The shapes that the calculator has been compiled for; compiled quickly, as it runs little."""
+    """The shapes that the calculator has been compiled for."""
     shapes = []
 
     def traced(potential, system, neighbors, **settings):
@@ -27,7 +26,7 @@ def compilations():
         return lrpot.evaluate(potential, system, neighbors, **settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adapter, "_compiled", eqx.filter_jit(traced, compiler_options=QUICK))
+        patch.setattr(adapter, "_compiled", eqx.filter_jit(traced))
         yield shapes
 
 

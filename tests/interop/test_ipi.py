@@ -19,7 +19,6 @@ from lrpot.interop import ipi as adapter
 from lrpot.units import BOHR, HARTREE
 
 CELL = np.array([[4.2, 0, 0], [0.7, 4.0, 0], [-0.4, 0.6, 4.4]])
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture(scope="module")

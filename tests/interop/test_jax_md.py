@@ -27,13 +27,7 @@ FRACTIONAL = (GRID / 2 + 0.03 + 0.09 * RNG.normal(size=(8, 3))) % 1
 NUMBERS = np.array([11, 17, 17, 11, 17, 11, 11, 17])
 GEOMETRY = {"displacement": space.periodic_general(BOX)[0], "box": BOX, "numbers": NUMBERS}
 LIST = {"dr_threshold": SKIN}
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 CASES = {"2G": ("hdnnp_2g", None), "4G": ("hdnnp_4g", 0.0), "4G, charged": ("hdnnp_4g", 1.0)}
-
-
-def quickly_compiled(function):
-    """`jax.jit` for what runs once."""
-    return jax.jit(function, compiler_options=QUICK)
 
 
 @functools.cache
@@ -55,7 +49,7 @@ def system_at(cell, total_charge=0.0):
     return lrpot.System(FRACTIONAL @ cell, NUMBERS, cell=cell, total_charge=total_charge)
 
 
-evaluate = quickly_compiled(lrpot.evaluate)
+evaluate = jax.jit(lrpot.evaluate)
 
 
 def predicted(potential, system):
@@ -75,8 +69,8 @@ class Routes:
         self.neighbors = self.neighbor_fn.allocate(self.R)
         self.system = system_at(CELL, self.total_charge or 0.0)
         self.expected = predicted(self.potential, self.system)
-        self.energy = quickly_compiled(self.energy_fn)
-        self.force = quickly_compiled(quantity.force(self.energy_fn))
+        self.energy = jax.jit(self.energy_fn)
+        self.force = jax.jit(quantity.force(self.energy_fn))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +105,7 @@ def test_energy_and_forces_are_those_of_predict(routes):
 
 
 def test_stress_has_jax_mds_sign_and_is_ours_otherwise(routes):
-    stress = quickly_compiled(
+    stress = jax.jit(
         lambda R, neighbor: quantity.stress(
             routes.energy_fn, R, jnp.asarray(BOX), neighbor=neighbor
         )
@@ -120,7 +114,7 @@ def test_stress_has_jax_mds_sign_and_is_ours_otherwise(routes):
 
 
 def test_pressure_is_minus_a_third_of_the_trace(routes):
-    pressure = quickly_compiled(
+    pressure = jax.jit(
         lambda R, neighbor: quantity.pressure(
             routes.energy_fn, R, jnp.asarray(BOX), neighbor=neighbor
         )
@@ -128,9 +122,7 @@ def test_pressure_is_minus_a_third_of_the_trace(routes):
     np.testing.assert_allclose(pressure, -jnp.trace(routes.expected.stress) / 3, atol=1e-9)
 
 
-def test_ase_and_training_routes_agree_too(routes, monkeypatch):
-    quick = eqx.filter_jit(lrpot.evaluate, compiler_options=QUICK)
-    monkeypatch.setattr("lrpot.interop.ase._compiled", quick)
+def test_ase_and_training_routes_agree_too(routes):
     system, expected = routes.system, routes.expected
     atoms = ase.Atoms(NUMBERS, np.asarray(system.positions), cell=CELL, pbc=True)
     atoms.calc = lrpot.Calculator(routes.potential, total_charge=routes.total_charge)
@@ -140,9 +132,7 @@ def test_ase_and_training_routes_agree_too(routes, monkeypatch):
     np.testing.assert_allclose(atoms.get_stress(), voigt, atol=1e-9)
 
     ((batch, _),) = make_batches([Structure(system)], routes.potential)
-    trained = quickly_compiled(functools.partial(predict_batch, stress=True))(
-        routes.potential, batch
-    )
+    trained = jax.jit(functools.partial(predict_batch, stress=True))(routes.potential, batch)
     np.testing.assert_allclose(trained.energy[0], expected.energy, rtol=1e-9)
     np.testing.assert_allclose(trained.forces[0], expected.forces, atol=1e-9)
     np.testing.assert_allclose(trained.stress[0], expected.stress, atol=1e-9)
@@ -150,7 +140,7 @@ def test_ase_and_training_routes_agree_too(routes, monkeypatch):
 
 def test_charges_are_those_of_predict_and_sum_to_the_total_charge(charged):
     charges_fn = charges_for_jax_md(charged.potential, **GEOMETRY, total_charge=1.0)
-    found = quickly_compiled(charges_fn)(charged.R, neighbor=charged.neighbors)
+    found = jax.jit(charges_fn)(charged.R, neighbor=charged.neighbors)
     np.testing.assert_allclose(found.charges, charged.expected.charges, atol=1e-11)
     np.testing.assert_allclose(found.charges.sum(), 1.0, atol=1e-11)
     assert bool(found.converged)
@@ -192,14 +182,14 @@ def test_waves_prepared_for_a_growing_box_keep_the_accuracy(all_routes):
     neighbor_fn, energy_fn = to_jax_md(potential, **GEOMETRY, dr_threshold=0.0, box_change=0.1)
     R = jnp.asarray(FRACTIONAL)
     box = jnp.asarray(1.1 * BOX)
-    found = quickly_compiled(energy_fn)(R, neighbor_fn.allocate(R, box=box), box=box)
+    found = jax.jit(energy_fn)(R, neighbor_fn.allocate(R, box=box), box=box)
     expected = predicted(potential, system_at(1.1 * CELL))
     np.testing.assert_allclose(found, expected.energy, rtol=1e-6)
 
 
 def test_the_total_charge_may_be_traced(charged):
     potentials = jnp.array([-1.0, 0.0, 1.0])
-    energies = quickly_compiled(
+    energies = jax.jit(
         jax.vmap(lambda Q: charged.energy_fn(charged.R, charged.neighbors, total_charge=Q))
     )(potentials)
     for energy, total_charge in zip(energies, potentials, strict=True):
@@ -230,7 +220,7 @@ def test_second_derivatives_are_finite_and_symmetric(charged):
     """In real space: fractional coordinates have jax-md's own rule for the first only."""
     direction = jnp.asarray(RNG.normal(size=(2, 8, 3)))
 
-    @quickly_compiled
+    @jax.jit
     def curvature(along, across):
         force = jax.grad(lambda R: charged.energy_fn(R, charged.neighbors))
         return jnp.vdot(jax.jvp(force, (charged.R,), (along,))[1], across)
@@ -257,7 +247,7 @@ def test_boxes_of_any_form_and_both_kinds_of_coordinates(box, fractional):
     )
     neighbors = neighbor_fn.allocate(R)
     expected = predicted(potential, system_at(cell))
-    energy, gradient = quickly_compiled(jax.value_and_grad(energy_fn))(R, neighbors)
+    energy, gradient = jax.jit(jax.value_and_grad(energy_fn))(R, neighbors)
     np.testing.assert_allclose(energy, expected.energy, rtol=1e-9)
     np.testing.assert_allclose(-gradient, expected.forces, atol=1e-9)
 
@@ -274,7 +264,7 @@ def test_molecules_live_in_free_space(name):
         potential, lrpot.System(positions, NUMBERS, total_charge=total_charge or 0.0)
     )
     neighbors = neighbor_fn.allocate(positions)
-    energy, gradient = quickly_compiled(jax.value_and_grad(energy_fn))(positions, neighbors)
+    energy, gradient = jax.jit(jax.value_and_grad(energy_fn))(positions, neighbors)
     np.testing.assert_allclose(energy, expected.energy, rtol=1e-9)
     np.testing.assert_allclose(-gradient, expected.forces, atol=1e-9)
 
@@ -305,7 +295,7 @@ def integrator(name):
     neighbors = neighbor_fn.allocate(R, extra_capacity=4)
     more = (box,) if npt else ()
     options = {"kT": KT} if name in ("nve", "langevin") else {}
-    start = quickly_compiled(
+    start = jax.jit(
         lambda neighbors: init(
             jax.random.key(0), R, *more, mass=MASSES, neighbor=neighbors, **options
         )
@@ -326,7 +316,7 @@ def integrator(name):
         neighbors = neighbors.update(state.position, **where)
         return step(state, neighbor=neighbors), neighbors
 
-    @quickly_compiled
+    @jax.jit
     def run(state, neighbors):
         before = conserved(state, neighbors)
         state, neighbors = jax.lax.fori_loop(0, 10, body, (state, neighbors))
@@ -377,7 +367,7 @@ def test_in_a_small_box_a_neighbour_has_several_images(name):
     system = lrpot.System(moved @ SMALL, NUMBERS[:3], cell=SMALL, total_charge=total_charge or 0.0)
     expected = predicted(potential, system)
 
-    @quickly_compiled
+    @jax.jit
     def everything(R, neighbor):
         energy, gradient = jax.value_and_grad(energy_fn)(R, neighbor)
         stress = quantity.stress(energy_fn, R, jnp.asarray(box), neighbor=neighbor)
@@ -416,7 +406,7 @@ def test_atoms_outside_of_a_large_box_keep_their_neighbours(fractional):
         **LIST,
         fractional_coordinates=fractional,
     )
-    energy = quickly_compiled(energy_fn)
+    energy = jax.jit(energy_fn)
     system = lrpot.System(coordinates * length, numbers, cell=length * np.eye(3))
     expected = predicted(build("hdnnp_2g"), system).energy
     away = coordinates + RNG.integers(-2, 3, size=coordinates.shape)

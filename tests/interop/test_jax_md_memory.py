@@ -19,11 +19,6 @@ POSITIONS = np.array(
 )
 
 
-def without_optimisation(function):
-    """`jax.jit` that does not optimise: what is compiled here runs for milliseconds only."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 TIME_STEP = 0.02  # in units of Å √(amu/eV), about 0.2 fs
 
 
@@ -103,7 +98,7 @@ def trajectory(potential, simulator, *settings, steps, depth):
 
     init, step = remembering(simulator, counted, shift, TIME_STEP, *settings, depth=depth)
 
-    @without_optimisation
+    @jax.jit
     def run(R, neighbors):
         state, memory = init(jax.random.key(0), R, mass=12.0, kT=0.03, neighbor=neighbors)
 
@@ -136,7 +131,7 @@ def test_a_memory_saves_iterations_and_changes_nothing(potential, simulator, set
     R = jnp.asarray(POSITIONS)
     init, step = simulator(energy_fn, shift, TIME_STEP, *settings)
     neighbors = neighbor_fn.allocate(R)
-    step = without_optimisation(getattr(step, "__wrapped__", step))
+    step = jax.jit(getattr(step, "__wrapped__", step))
     state = init(jax.random.key(0), R, mass=12.0, kT=0.03, neighbor=neighbors)
     for number in range(12):
         state = step(state, neighbor=neighbors)

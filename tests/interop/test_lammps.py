@@ -9,8 +9,6 @@ import lrpot
 from lrpot.descriptors import default_acsf
 from lrpot.interop.lammps import attach
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 BAR = 1.6021765e6
 """One eV/Å³ in bar, as LAMMPS has it (`nktv2p`)."""
 

@@ -12,7 +12,7 @@ import lrpot
 from lrpot import md
 from lrpot.environment import environment_from_shifts
 
-pytestmark = pytest.mark.usefixtures("kept_compilations", "compiled_quickly")
+pytestmark = pytest.mark.usefixtures("kept_compilations")
 
 SHORT = {"steps": 12, "record_every": 3}
 

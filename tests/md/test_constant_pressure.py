@@ -8,10 +8,9 @@ import lrpot
 from lrpot import md
 from lrpot.units import BAR
 
-pytestmark = pytest.mark.usefixtures("kept_compilations", "compiled_quickly")
+pytestmark = pytest.mark.usefixtures("kept_compilations")
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-evaluate = jax.jit(lrpot.evaluate, static_argnames=("forces", "stress"), compiler_options=QUICK)
+evaluate = jax.jit(lrpot.evaluate, static_argnames=("forces", "stress"))
 BREATHING = {"ensemble": "npt", "temperature": 500.0, "damping": 50.0}
 
 

@@ -62,7 +62,6 @@ np.testing.assert_allclose(ends[1], ends[0], rtol=0, atol=1e-9)
 def on_four_devices(script, folder):
     environment = os.environ | {
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_PLATFORMS": "cpu",
     }
     command = [sys.executable, "-c", SYSTEM + script]

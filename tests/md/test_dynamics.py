@@ -19,8 +19,7 @@ ION = lrpot.System(
 MASSES = np.array([15.999, 1.008, 1.008, 15.999])
 
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-evaluate = jax.jit(lrpot.evaluate, static_argnames=("forces", "stress"), compiler_options=QUICK)
+evaluate = jax.jit(lrpot.evaluate, static_argnames=("forces", "stress"))
 
 
 def predicted(potential, system, capacity):

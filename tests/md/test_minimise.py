@@ -25,9 +25,8 @@ def compilations():
         shapes.append(neighbors.index.shape)
         return lrpot.evaluate(potential, system, neighbors, **settings)
 
-    quick = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adapter, "_compiled", eqx.filter_jit(traced, compiler_options=quick))
+        patch.setattr(adapter, "_compiled", eqx.filter_jit(traced))
         yield shapes
 
 

@@ -1,7 +1,6 @@
 """A simulation that was interrupted ends with the numbers and files of an unbroken one."""
 
 import csv
-import os
 import resource
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import safetensors.numpy
 import lrpot
 from lrpot.checkpoint import FILE, read_notes
 
-pytestmark = pytest.mark.usefixtures("kept_compilations", "compiled_quickly")
+pytestmark = pytest.mark.usefixtures("kept_compilations")
 
 SHORT = {"steps": 24, "record_every": 3, "restart_every": 2, "temperature": 600.0}
 
@@ -103,8 +102,7 @@ def test_a_killed_process_leaves_what_another_goes_on_from(local, ion, simulate,
     ase.io.write(tmp_path / "start.xyz", atoms)
     folder = tmp_path / "md"
     arguments = [tmp_path / "model.lrpot", tmp_path / "start.xyz", folder]
-    quick = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env=quick)
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments])
     while not (folder / FILE).exists():
         assert process.poll() is None
         time.sleep(0.02)

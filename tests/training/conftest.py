@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 
-import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -16,16 +15,12 @@ from lrpot.training import predict_batch
 ELEMENTS = ("H", "O")
 ATOMS = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [0.2, 0.3, 2.5], [1.1, 2.2, 1.4]])
 NUMBERS = np.array([8, 1, 1, 8, 1])
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 HARDNESS = {"H": 13.0, "O": 8.0}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_compilation(kept_compilations):
-    """Compilation takes longer than all these trainings together."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(eqx, "filter_jit", functools.partial(eqx.filter_jit, compiler_options=QUICK))
-        yield
+def compiled_once(kept_compilations):
+    """Every `fit` compiles its steps anew, and many are the same."""
 
 
 def build(recipe, key=0, **settings):
@@ -44,7 +39,7 @@ def unlabelled(n_atoms, total_charge=0.0, cell=None, seed=0):
 def labelled(potential, structures):
     """The structures of one size bucket with what a potential says about them."""
     ((batch, chosen),) = make_batches(structures, potential)
-    found = jax.jit(predict_batch, compiler_options=QUICK)(potential, batch)
+    found = jax.jit(predict_batch)(potential, batch)
     rows = np.argsort(chosen)
     result = []
     for structure, row in zip(structures, rows, strict=True):

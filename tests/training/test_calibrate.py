@@ -84,7 +84,6 @@ def features(potential, structures):
     """Scaled features and atomic numbers of all atoms, one structure at a time."""
     describe = jax.jit(
         lambda system, neighbors: potential.descriptor(environment_from_shifts(system, neighbors)),
-        compiler_options={"xla_backend_optimization_level": 0},
     )
     rows, numbers = [], []
     for structure in structures:

@@ -75,7 +75,6 @@ def test_eight_devices_train_as_one_does(optimiser):
     """20 updates of 5 structures, which leave three of the devices without any."""
     environment = os.environ | {
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_PLATFORMS": "cpu",
     }
     command = [sys.executable, "-c", SHARED, optimiser]

@@ -16,12 +16,6 @@ CELL = [[2.9, 0, 0], [0.4, 3.0, 0], [-0.3, 0.5, 3.1]]
 RNG = np.random.default_rng(4)
 
 
-def quickly_compiled(function):
-    """`jax.jit` for what runs once."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    return jax.jit(function, compiler_options=options)
-
-
 def with_random_labels(structure, *labels):
     n_atoms = structure.system.n_atoms
     shapes = label_shapes(n_atoms)
@@ -45,7 +39,7 @@ def case(tiny, crystals):
     """A 4G potential, a batch of all labels, and what is predicted for it."""
     potential = tiny.potential("hdnnp_4g", accuracy=1e-3)
     ((batch, chosen),) = make_batches(crystals, potential)
-    predict = quickly_compiled(functools.partial(predict_batch, stress=True))
+    predict = jax.jit(functools.partial(predict_batch, stress=True))
     return potential, batch, chosen, predict(potential, batch)
 
 
@@ -53,7 +47,7 @@ def case(tiny, crystals):
 def errors(case):
     potential, batch, _, _ = case
     weights = dict.fromkeys(LABELS, 1.0)
-    return quickly_compiled(lambda p, b: squared_errors(p, b, weights))(potential, batch)
+    return jax.jit(lambda p, b: squared_errors(p, b, weights))(potential, batch)
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -77,7 +71,7 @@ def test_the_error_of_each_label_is_a_mean_over_its_components(case, crystals, e
 def test_structures_without_a_label_do_not_count_in_the_loss(case, errors):
     potential, batch, _, _ = case
     weights = {"energy": 2.0, "charges": 30.0, "forces": 0.0, "dipole": 0.5}
-    total, means = quickly_compiled(lambda p, b: loss(p, b, weights))(potential, batch)
+    total, means = jax.jit(lambda p, b: loss(p, b, weights))(potential, batch)
     assert set(means) == {"energy", "charges", "dipole"}
     np.testing.assert_allclose(means["energy"], np.sum(errors["energy"]) / 2, rtol=1e-12)
     np.testing.assert_allclose(means["charges"], np.sum(errors["charges"]) / 2, rtol=1e-12)
@@ -90,7 +84,7 @@ def test_structures_count_by_their_weight_in_the_loss_and_not_in_what_is_reporte
     potential, batch, _, _ = case
     weights, emphasis = {"energy": 2.0, "dipole": 0.5}, jnp.array([3.0, 0.0, 0.5])
     heavier = dataclasses.replace(batch, weight=emphasis)
-    total, means = quickly_compiled(lambda p, b: loss(p, b, weights))(potential, heavier)
+    total, means = jax.jit(lambda p, b: loss(p, b, weights))(potential, heavier)
     np.testing.assert_allclose(means["energy"], np.sum(errors["energy"]) / 2, rtol=1e-12)
     by_hand = 2 * emphasis @ errors["energy"] / 2 + 0.5 * emphasis @ errors["dipole"] / 3
     np.testing.assert_allclose(total, by_hand, rtol=1e-12)
@@ -99,7 +93,7 @@ def test_structures_count_by_their_weight_in_the_loss_and_not_in_what_is_reporte
 def test_a_batch_without_the_label_has_loss_and_gradient_zero(case):
     potential, batch, chosen, _ = case
     without = batch[jnp.asarray(np.flatnonzero(chosen == 1))]
-    (value, _), gradient = quickly_compiled(
+    (value, _), gradient = jax.jit(
         jax.value_and_grad(lambda p, b: loss(p, b, {"energy": 1.0, "charges": 1.0}), has_aux=True)
     )(potential, without)
     assert float(value) == 0.0

@@ -1,25 +1,11 @@
 """Small potentials with random weights, and a writer of their files that is not the library's."""
 
 import dataclasses
-import importlib
 
-import equinox as eqx
 import numpy as np
 import pytest
 
 NUMBERS = {"H": 1, "C": 6, "O": 8}
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_compilation():
-    """Compilation takes longer than all these predictions together."""
-    modules = [importlib.import_module(name) for name in ("lrpot.predict", "lrpot.interop.ase")]
-    with pytest.MonkeyPatch.context() as patch:
-        for module in modules:
-            quick = eqx.filter_jit(modules[0].evaluate, compiler_options=QUICK)
-            patch.setattr(module, "_compiled", quick)
-        yield
 
 
 @dataclasses.dataclass(frozen=True)
