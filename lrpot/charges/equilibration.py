@@ -179,9 +179,8 @@ class Problem(eqx.Module):
 
     def dense(self) -> Charges:
         """Charges by Cholesky factorisation; NaN when M is not positive definite."""
-        charges, multipliers = equilibrate(self.matrix, self._drive(), self.constraints)
-        phi = self.matrix.operator(charges)
-        return self._result(charges, phi, multipliers, jnp.isfinite(charges).all())
+        charges, _ = equilibrate(self.matrix, self._drive(), self.constraints)
+        return dataclasses.replace(self.at(charges), converged=jnp.isfinite(charges).all())
 
     def charges(self, guess: Float[Array, " atoms"] | None = None) -> Charges:
         """Charges by conjugate gradients.
@@ -203,7 +202,15 @@ class Problem(eqx.Module):
         """Any charges, with what belongs to them; the multiplier is that of the nearest balance."""
         phi = self.matrix.operator(charges)
         multipliers = -self.constraints.means(self.slopes(charges, phi))
-        return self._result(charges, phi, multipliers, jnp.asarray(True))
+        return Charges(
+            charges=charges,
+            phi=phi,
+            widths=self.widths,
+            electronegativity=self.electronegativity,
+            hardness=self.matrix.hardness,
+            multiplier=multipliers[0] if len(multipliers) == 1 else multipliers,
+            constant=self.constant,
+        )
 
     def slopes(
         self, charges: Float[Array, " atoms"], phi: Float[Array, " atoms"]
@@ -215,18 +222,6 @@ class Problem(eqx.Module):
         if self.external is None:
             return self.electronegativity
         return self.electronegativity + self.external
-
-    def _result(self, charges: Array, phi: Array, multipliers: Array, converged: Array) -> Charges:
-        return Charges(
-            charges=charges,
-            phi=phi,
-            widths=self.widths,
-            electronegativity=self.electronegativity,
-            hardness=self.matrix.hardness,
-            multiplier=multipliers[0] if len(multipliers) == 1 else multipliers,
-            converged=converged,
-            constant=self.constant,
-        )
 
 
 def equilibrate(

@@ -89,7 +89,6 @@ import lrpot
 from lrpot import md
 from lrpot.interop.ase import from_ase
 import ase.io
-import jax
 system = from_ase(ase.io.read(sys.argv[2]))
 md.run(lrpot.load(sys.argv[1]), system, steps=100000, record_every=2, restart_every=3,
        folder=sys.argv[3], key=jax.random.key(0))
