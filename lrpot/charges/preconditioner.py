@@ -35,11 +35,18 @@ from lrpot.electrostatics.slab import extended_cell, slab_term
 from lrpot.reciprocal import Reciprocal, wave_indices
 from lrpot.system import System
 
-SHORTEST = 0.8
-"""Wave number up to which waves are treated, in 1/Å: where they begin to see single atoms."""
+SHORTEST = 1.4
+"""Largest wave number in F, in 1/Å: beyond, one more wave does little for the iterations."""
 
-MOST_COLUMNS = 200
+MOST_COLUMNS = 400
 """Largest number of columns of F, those of the longest waves: preparing them costs its square."""
+
+SHORTEST_OF_MESH = 0.8
+"""Largest wave number on the coarse mesh, in 1/Å: shorter waves see single atoms. The mesh is for
+cells in which even these would be too many for F."""
+
+MOST_BESIDE_MESH = 200
+"""Columns of F where there is a coarse mesh."""
 
 
 class LongWaves(eqx.Module):
@@ -91,7 +98,7 @@ def long_waves(
     if reciprocal is not None and reciprocal.longest is not None:
         columns, last = _columns(widths, system, reciprocal, constant)
         if reciprocal.coarse is not None:
-            last = jnp.full_like(last, SHORTEST)
+            last = jnp.full_like(last, SHORTEST_OF_MESH)
     if widths is None:
         rest = hardness - 2 * constant / math.pi * last
     else:
@@ -103,7 +110,7 @@ def long_waves(
     small = jnp.eye(columns.shape[1], dtype=columns.dtype) + columns.T @ scaled
     medium = None
     if reciprocal.coarse is not None:
-        settings = dict(shortest=SHORTEST, constant=constant)
+        settings = dict(shortest=SHORTEST_OF_MESH, constant=constant)
         medium = medium_waves(inverse, widths, system, reciprocal, **settings)
     return LongWaves(inverse, scaled, jnp.linalg.cholesky(small), medium)
 
@@ -135,14 +142,16 @@ def _columns(
 
 def with_long_waves(reciprocal: Reciprocal, cell: np.ndarray) -> Reciprocal:
     """What the preconditioner needs of a cell, besides what the sum needs; plain numpy."""
-    expected = abs(np.linalg.det(cell)) * SHORTEST**3 / (6 * math.pi**2)
-    shortest = SHORTEST * min(1.0, (MOST_COLUMNS / expected) ** (1 / 3))
+    columns_at_1 = abs(np.linalg.det(cell)) / (6 * math.pi**2)
+    crowded = columns_at_1 * SHORTEST_OF_MESH**3 > MOST_COLUMNS
+    coarse, most, shortest = None, MOST_COLUMNS, SHORTEST
+    if crowded and reciprocal.mesh is not None:
+        coarse = coarse_shape(cell, SHORTEST_OF_MESH)
+        most, shortest = MOST_BESIDE_MESH, SHORTEST_OF_MESH
+    shortest = min(shortest, (most / columns_at_1) ** (1 / 3))
     # A few more than are kept: the count above holds on average over all shapes of a cell.
     waves = wave_indices(cell, 1.2 * shortest)
     lengths = np.linalg.norm(2 * np.pi * waves @ np.linalg.inv(cell).T, axis=1)
-    kept = np.argsort(lengths, kind="stable")[: MOST_COLUMNS // 2]
+    kept = np.argsort(lengths, kind="stable")[: most // 2]
     longest = jnp.asarray(waves[kept[lengths[kept] <= SHORTEST]])
-    coarse = None
-    if expected > MOST_COLUMNS and reciprocal.mesh is not None:
-        coarse = coarse_shape(cell, SHORTEST)
     return dataclasses.replace(reciprocal, longest=longest, coarse=coarse)

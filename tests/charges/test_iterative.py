@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lrpot
-from lrpot.charges import Equilibration, conjugate_gradients
+from lrpot.charges import Equilibration, conjugate_gradients, preconditioner
 from lrpot.data import pad_neighbors
 from lrpot.descriptors import ACSF, Channels, Radial, Shells, identity_scaling
 from lrpot.electrostatics import CoulombSum
@@ -255,8 +255,10 @@ def test_iterations_hardly_depend_on_size_and_shape_of_the_cell(lengths):
 def test_a_coarse_mesh_does_what_more_columns_would_do(vacuum, monkeypatch):
     system, chi = scattered((20, 20, 20), vacuum)
     iterations = {}
+    monkeypatch.setattr(preconditioner, "SHORTEST", preconditioner.SHORTEST_OF_MESH)
     for columns in (10_000, 40):
-        monkeypatch.setattr("lrpot.charges.preconditioner.MOST_COLUMNS", columns)
+        monkeypatch.setattr(preconditioner, "MOST_COLUMNS", columns)
+        monkeypatch.setattr(preconditioner, "MOST_BESIDE_MESH", columns)
         _, neighbors, compiled = of_scattered(system, chi, hardness=0.2)
         reciprocal = neighbors.reciprocal
         assert (reciprocal.coarse is None) == (columns > 40)
@@ -273,7 +275,8 @@ def test_a_coarse_mesh_does_what_more_columns_would_do(vacuum, monkeypatch):
 
 @pytest.mark.slow
 def test_the_preconditioner_is_symmetric_and_positive_definite_in_a_half_empty_cell(monkeypatch):
-    monkeypatch.setattr("lrpot.charges.preconditioner.MOST_COLUMNS", 20)
+    monkeypatch.setattr(preconditioner, "MOST_COLUMNS", 20)
+    monkeypatch.setattr(preconditioner, "MOST_BESIDE_MESH", 20)
     system, chi = scattered((13, 13, 26), 40.0)
     equilibration, neighbors, _ = of_scattered(system, chi)
     assert neighbors.reciprocal.coarse is not None
