@@ -1,6 +1,6 @@
 """The one door of geometry: from positions and a neighbour list to vectors between atoms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -19,24 +19,55 @@ class Environment(eqx.Module):
     """What every atom sees around it.
 
     Attributes:
-        vectors: r_j − r_i from the centre to each neighbour, in Å. Empty slots hold a constant
-            vector of length `FAR`, so that they drop out of everything with a cutoff.
+        components: x, y and z of r_j − r_i, from the centre to each neighbour, in Å: three
+            arrays, as derivatives of one with all three take several times as long. Empty slots
+            hold a constant vector of length `FAR`, so that they drop out of everything with a
+            cutoff.
         index: Index of the neighbour; `n_atoms` for empty slots.
         centers: Atomic numbers of the centres, 0 for padding atoms.
         neighbors: Atomic numbers of the neighbours, 0 for empty slots.
         reciprocal: What a long-range sum needs besides neighbours.
     """
 
-    vectors: Float[Array, "atoms neighbors 3"]
+    components: tuple[Float[Array, "atoms neighbors"], ...]
     index: Int[Array, "atoms neighbors"]
     centers: Int[Array, " atoms"]
     neighbors: Int[Array, "atoms neighbors"]
     reciprocal: Reciprocal | None
 
+    @classmethod
+    def of_vectors(
+        cls,
+        vectors: Float[Array, "atoms neighbors 3"],
+        index: Int[Array, "atoms neighbors"],
+        centers: Int[Array, " atoms"],
+        neighbors: Int[Array, "atoms neighbors"],
+        reciprocal: Reciprocal | None = None,
+    ) -> "Environment":
+        """With r_j − r_i in one array."""
+        components = (vectors[..., 0], vectors[..., 1], vectors[..., 2])
+        return cls(components, index, centers, neighbors, reciprocal)
+
+    @property
+    def vectors(self) -> Float[Array, "atoms neighbors 3"]:
+        """r_j − r_i, in Å."""
+        return jnp.stack(self.components, axis=-1)
+
+    @property
+    def squared_distances(self) -> Float[Array, "atoms neighbors"]:
+        """|r_j − r_i|², in Å²."""
+        x, y, z = self.components
+        return x**2 + y**2 + z**2
+
     @property
     def distances(self) -> Float[Array, "atoms neighbors"]:
         """|r_j − r_i|, in Å."""
-        return jnp.linalg.norm(self.vectors, axis=-1)
+        return jnp.sqrt(self.squared_distances)
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Of the vectors."""
+        return self.components[0].dtype
 
 
 def of_neighbors(
@@ -49,15 +80,14 @@ def of_neighbors(
 def environment_from_shifts(system: System, neighbors: Neighbors) -> Environment:
     """Vectors from whole lattice shifts: any cell, also one smaller than the cutoff."""
     # Axis by axis: a look-up of single numbers is ten times as fast as one of rows of three.
-    axes = []
+    components = []
     for axis in range(3):
         along = system.positions[:, axis]
-        axes.append(of_neighbors(along, neighbors.index) - along[:, None])
+        components.append(of_neighbors(along, neighbors.index) - along[:, None])
         if system.cell is not None and neighbors.shifts is not None:
             for vector in range(3):
-                axes[-1] += neighbors.shifts[:, :, vector] * system.cell[vector, axis]
-    vectors = jnp.stack(axes, axis=-1)
-    return _environment(vectors, system.numbers, neighbors.index, neighbors.reciprocal)
+                components[-1] += neighbors.shifts[:, :, vector] * system.cell[vector, axis]
+    return _environment(components, system.numbers, neighbors.index, neighbors.reciprocal)
 
 
 def environment_from_displacement(
@@ -82,17 +112,20 @@ def environment_from_displacement(
     others = coordinates[jnp.minimum(index, coordinates.shape[0] - 1)]
     row = jax.vmap(lambda other, center: displacement(other, center, **kwargs), (0, None))
     vectors = jax.vmap(row)(others, coordinates)
-    return _environment(vectors, numbers, index, reciprocal)
+    components = [vectors[:, :, axis] for axis in range(3)]
+    return _environment(components, numbers, index, reciprocal)
 
 
 def _environment(
-    vectors: Array, numbers: Array, index: Array, reciprocal: Reciprocal | None
+    components: Sequence[Array], numbers: Array, index: Array, reciprocal: Reciprocal | None
 ) -> Environment:
     filled = index < numbers.shape[0]
     # Replacing the vector, and not what is computed from it, keeps gradients of empty slots at 0.
-    nowhere = jnp.asarray([FAR, 0.0, 0.0], dtype=vectors.dtype)
     return Environment(
-        vectors=jnp.where(filled[:, :, None], vectors, nowhere[None, None, :]),
+        components=tuple(
+            jnp.where(filled, along, empty)
+            for along, empty in zip(components, (FAR, 0.0, 0.0), strict=True)
+        ),
         index=index,
         centers=numbers,
         neighbors=of_neighbors(numbers, index),

@@ -92,10 +92,10 @@ class Angular(eqx.Module):
     def __call__(self, environment: Environment) -> Float[Array, "atoms features"]:
         if self.by_pairs or not isinstance(self.angles, CosinePowers):
             return sums_over_pairs([self], environment)[0]
-        units = environment.vectors / environment.distances[:, :, None]
+        distances = environment.distances
         sums = moment_sums(
-            self.shells(environment.distances),
-            jnp.moveaxis(units, -1, 1),
+            self.shells(distances),
+            jnp.stack([along / distances for along in environment.components], axis=1),
             self.channels.weights(environment),
             angles=self.angles.powers,
         )

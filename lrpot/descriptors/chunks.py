@@ -60,7 +60,7 @@ def with_empty_rows(environment: Environment, size: int) -> Environment:
         return jnp.pad(array, extra, constant_values=fill)
 
     return Environment(
-        vectors=padded(environment.vectors, FAR),
+        components=tuple(padded(along, FAR) for along in environment.components),
         index=padded(environment.index, n_atoms),
         centers=padded(environment.centers, 0),
         neighbors=padded(environment.neighbors, 0),

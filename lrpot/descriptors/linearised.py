@@ -42,9 +42,8 @@ def linearise(descriptor: ACSF, environment: Environment) -> Linearised:
     """
 
     def one_atom(vectors: Array, neighbors: Array, center: Array) -> Array:
-        alone = Environment(
-            vectors[None], jnp.zeros_like(neighbors)[None], center[None], neighbors[None], None
-        )
+        index = jnp.zeros_like(neighbors)
+        alone = Environment.of_vectors(vectors[None], index[None], center[None], neighbors[None])
         return descriptor.raw(alone)[0]
 
     arguments = environment.vectors, environment.neighbors, environment.centers

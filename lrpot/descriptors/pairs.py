@@ -77,7 +77,7 @@ def pair_sums(
         narrow: Whether the third side r_jk has its factor too.
     """
     n_atoms, n_slots = environment.index.shape
-    dtype = environment.vectors.dtype
+    dtype = environment.dtype
     sizes = [
         (len(channels.pairs), len(shells.labels) * len(angles.labels))
         for channels, shells, angles in grids
@@ -89,7 +89,7 @@ def pair_sums(
     n_blocks, _, tile = pairs.slots.shape
     bits = n_slots.bit_length()
     numbers = environment.neighbors.reshape(-1)
-    components = [environment.vectors[:, :, axis].reshape(-1) for axis in range(3)]
+    components = [along.reshape(-1) for along in environment.components]
     lengths = environment.distances.reshape(-1)
     # Cutoff functions and their slopes.
     ones = jnp.ones_like(lengths)

@@ -37,7 +37,7 @@ class Channels(eqx.Module):
 
     def weights(self, environment: Environment) -> Float[Array, "atoms channels neighbors"]:
         """Weight of every neighbour in every channel."""
-        numbers, dtype = environment.neighbors[:, None, :], environment.vectors.dtype
+        numbers, dtype = environment.neighbors[:, None, :], environment.dtype
         if not self.elements:
             return numbers.astype(dtype)
         return (numbers == jnp.asarray(self.elements)[None, :, None]).astype(dtype)

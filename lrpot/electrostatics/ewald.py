@@ -87,18 +87,22 @@ def real_space(
     own = -self_potential(jnp.sqrt(dressed))
     if bare is not None:
         own += self_potential(jnp.sqrt(bare))
-    distances_squared = jnp.sum(environment.vectors**2, axis=-1)
+    squared = environment.squared_distances
+    within = squared < cutoff**2
+    if bare is None:  # all wear the same
+        pairs = complementary_kernel(squared, jnp.full_like(squared, 2 * dressed[0]))
+    else:
 
-    def beyond(squares: Array) -> Array:
-        around = of_neighbors(squares, environment.index)
-        # Empty slots get the width of the centre: anything positive will do at that distance.
-        around = jnp.where(around > 0, around, squares[:, None])
-        return complementary_kernel(distances_squared, squares[:, None] + around)
+        def beyond(squares: Array) -> Array:
+            around = of_neighbors(squares, environment.index)
+            # Empty slots get the width of the centre: anything positive will do so far away.
+            around = jnp.where(around > 0, around, squares[:, None])
+            return complementary_kernel(squared, squares[:, None] + around)
 
-    # 0 for empty slots, so that they drop out here.
-    both_narrow = narrow[:, None] * of_neighbors(narrow, environment.index)
-    within = (distances_squared < cutoff**2) & (both_narrow > 0)
-    pairs = beyond(dressed) if bare is None else beyond(dressed) - beyond(bare)
+        # 0 for empty slots, so that they drop out here.
+        both_narrow = narrow[:, None] * of_neighbors(narrow, environment.index)
+        within &= both_narrow > 0
+        pairs = beyond(dressed) - beyond(bare)
     return RealSpace(
         pairs=jnp.where(within, pairs, 0.0),
         index=environment.index,

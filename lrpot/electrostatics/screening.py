@@ -55,7 +55,7 @@ class Screening(eqx.Module):
         if widths is not None:
             around = of_neighbors(widths, environment.index)
             gamma = widths[:, None] ** 2 + around**2
-        kernel = coulomb_kernel(jnp.sum(environment.vectors**2, axis=-1), gamma)
+        kernel = coulomb_kernel(environment.squared_distances, gamma)
         pair = self.missing(environment.distances) * kernel
         return (
             -0.5 * KE * charges * jnp.sum(pair * of_neighbors(charges, environment.index), axis=1)

@@ -144,8 +144,8 @@ def surroundings(neighbors, slots, dtype=float):
     for slot, (number, vector) in enumerate(neighbors):
         vectors[slot], numbers[slot] = vector, number
     index = jnp.zeros((1, slots), dtype=jnp.int32)
-    return Environment(
-        jnp.asarray(vectors[None], dtype), index, jnp.array([1]), jnp.asarray(numbers[None]), None
+    return Environment.of_vectors(
+        jnp.asarray(vectors[None], dtype), index, jnp.array([1]), jnp.asarray(numbers[None])
     )
 
 
@@ -213,7 +213,8 @@ def features_of_everything(name):
     leaves = [
         jax.tree.leaves((e.vectors, e.index, e.centers, e.neighbors)) for _, e in known.values()
     ]
-    joined = Environment(*(jnp.concatenate(column) for column in zip(*leaves, strict=True)), None)
+    columns = (jnp.concatenate(column) for column in zip(*leaves, strict=True))
+    joined = Environment.of_vectors(*columns)
     features = np.asarray(jax.jit(PARTS[name])(joined))
     ends = np.cumsum([len(by_loop) for by_loop, _ in known.values()])
     return dict(zip(known, np.split(features, ends[:-1]), strict=True))
@@ -311,7 +312,7 @@ def test_first_and_second_derivatives_of_narrow_sums_are_finite_differences():
     def with_derivatives(step, direction):
         def along(t):
             vectors = jnp.concatenate([filled + t * direction, empty])[None]
-            return part(Environment(vectors, 0 * number, number[:, 0], number, None)).sum()
+            return part(Environment.of_vectors(vectors, 0 * number, number[:, 0], number)).sum()
 
         slope = jax.grad(along)
         return along(step), slope(step), jax.grad(slope)(step)
@@ -332,8 +333,8 @@ def test_empty_slots_have_no_slope_in_either_direction_of_differentiation(name):
     environment = surroundings(neighbors, slots=4)
 
     def features(vectors):
-        kept = environment.index, environment.centers, environment.neighbors, None
-        return jnp.sum(PARTS[name](Environment(vectors, *kept)))
+        kept = environment.index, environment.centers, environment.neighbors
+        return jnp.sum(PARTS[name](Environment.of_vectors(vectors, *kept)))
 
     both = jax.jit(lambda v: (jax.jacfwd(features)(v), jax.jacrev(features)(v)))
     for slopes in both(environment.vectors):
@@ -612,7 +613,7 @@ def test_default_radial_functions_cover_the_whole_range():
 def _pair_at(distance):
     vector = distance * jnp.array([0.6, 0.0, 0.8])
     one = jnp.ones((1, 1), dtype=jnp.int32)
-    return Environment(vector[None, None], 0 * one, one[0], one, None)
+    return Environment.of_vectors(vector[None, None], 0 * one, one[0], one)
 
 
 @pytest.mark.parametrize(
