@@ -41,7 +41,13 @@ def corrected_energies(
     assert problem.solver is not None
     guess_charges, guess_adjoint = (None, None) if guess is None else guess
     charges = problem.charges(guess_charges)
-    slopes = jax.grad(lambda q: energies(problem.at(q)).sum())(charges.charges)
+
+    def energy(values: Array, phi: Array) -> Array:
+        return energies(dataclasses.replace(charges, charges=values, phi=phi)).sum()
+
+    # The potential is that of a symmetric map, which takes its derivative back to the charges.
+    by_charges, by_phi = jax.grad(energy, (0, 1))(charges.charges, charges.phi)
+    slopes = by_charges + problem.matrix.operator(by_phi)
     start = None
     if guess_adjoint is not None:
         start = jax.lax.stop_gradient(problem.constraints.project(guess_adjoint))

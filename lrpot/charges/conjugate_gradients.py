@@ -5,7 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 Map = Callable[[Array], Array]
 
@@ -18,8 +18,8 @@ class Solution(eqx.Module):
 
     Attributes:
         values: The solution x.
-        iterations: Applications of the map, but for one more after every round.
-        residual: max|b − A x|, computed afresh from the x that is returned.
+        iterations: Applications of the map, but for those that check a residual.
+        residual: max|b − A x|, by default computed afresh from the x that is returned.
         converged: Whether the residual is within the tolerance. False too when the map turned
             out not to be positive definite, or anything is NaN.
     """
@@ -48,6 +48,7 @@ def conjugate_gradients(
     precondition: Map,
     tolerance: Float[Array, ""],
     max_iterations: int,
+    check: Bool[ArrayLike, ""] = True,
 ) -> Solution:
     """Solve A x = b, beginning at 0: from a guess x₀, solve A (x - x₀) = b - A x₀.
 
@@ -62,6 +63,8 @@ def conjugate_gradients(
         precondition: Approximate inverse of A, symmetric and positive definite there.
         tolerance: Bound on max|b − A x|.
         max_iterations: Bound on the iterations of all rounds together.
+        check: Whether to compute the true residual, which costs one application of A a round. If
+            not, the one that is carried along is believed.
     """
 
     def iterate(residual: Array, done: Array) -> _Step:
@@ -111,7 +114,8 @@ def conjugate_gradients(
         values, residual, iterations, rounds, _ = state
         step = iterate(residual, iterations)
         values = values + step.values
-        return values, right - apply(values), step.iterations, rounds + 1, step.definite
+        residual = jax.lax.cond(check, lambda: right - apply(values), lambda: step.residual)
+        return values, residual, step.iterations, rounds + 1, step.definite
 
     zero = jnp.zeros((), dtype=jnp.int32)
     state = (jnp.zeros_like(right), right, zero, zero, jnp.asarray(True))

@@ -14,6 +14,10 @@ ROUNDING = 32
 """The tolerance is never below this times ε times the potentials that are to cancel, where
 rounding errors of M x decide."""
 
+UNCHECKED = 1e4
+"""A tolerance so many times larger than that bound leaves no room for doubt: the residual that the
+iteration carries along is as good as the true one."""
+
 
 class ChargeMatrix(eqx.Module):
     """M = A + diag(J), as a map; rows and columns of padding atoms are 0."""
@@ -95,12 +99,14 @@ class ProjectedSolver(eqx.Module):
 
     def _iterate(self, right: Array, tolerance: Array | float, rounding: Array) -> Solution:
         floor = ROUNDING * jnp.finfo(right.dtype).eps * rounding
+        tolerance = jnp.maximum(tolerance, floor)
         return conjugate_gradients(
             self._apply,
             right,
             precondition=self._precondition,
-            tolerance=jnp.maximum(tolerance, floor),
+            tolerance=tolerance,
             max_iterations=self.max_iterations,
+            check=tolerance < UNCHECKED * floor,
         )
 
     def _precondition(self, residual: Array) -> Array:
