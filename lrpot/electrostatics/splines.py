@@ -60,14 +60,17 @@ _OF_CHANNELS = lax.ScatterDimensionNumbers((1, 2, 3, 4), (), (0, 1, 2, 3))
 _FROM_CHANNELS = lax.GatherDimensionNumbers((1, 2, 3, 4), (), (0, 1, 2, 3))
 
 
-def _spread_onto(grid: Array, corner: Array, weights: Array, charges: Array) -> Array:
-    """The grid with the charges of some atoms."""
+def _shares(weights: Array, charges: Array) -> Array:
+    """The shares of some atoms in the points around them, times their charges."""
     # As products of matrices, whose derivatives are products of matrices too.
     x, y, z = weights.swapaxes(0, 1)
     order = x.shape[1]
     plane = jnp.einsum("ny,nz->nyz", y, z).reshape(-1, order * order)
     shares = jnp.einsum("nx,na->nxa", charges[:, None] * x, plane)
-    shares = shares.reshape(-1, 1, order, order, order)
+    return shares.reshape(-1, 1, order, order, order)
+
+
+def _add_shares(grid: Array, corner: Array, shares: Array) -> Array:
     within = lax.GatherScatterMode.PROMISE_IN_BOUNDS
     return lax.scatter_add(grid, corner, shares, _OF_CHANNELS, mode=within)
 
@@ -82,39 +85,64 @@ def _gather_from(grid: Array, corner: Array, weights: Array) -> Array:
     return jnp.einsum("nx,nx->n", jnp.einsum("nxy,ny->nx", lines, y), x)
 
 
-# Some atoms at a time, so that what is written and read again stays in the cache. Derivatives
-# take all at once: those of a loop would copy the grid in each round.
+# Some atoms at a time, so that what is written and read again stays in the cache. Grids are carried
+# along, also where they are read only: what a derivative adds to them is then added in place.
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _spread(shape: tuple[int, ...], corner: Array, weights: Array, charges: Array) -> Array:
     def add(grid: Array, some: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        return _spread_onto(grid, *some), None
+        return _add_shares(grid, some[0], _shares(*some[1:])), None
 
-    order = weights.shape[2]
-    blocks = _blocks(corner, order), _blocks(weights, order), _blocks(charges, order)
+    blocks = _in_blocks((corner, weights, charges), weights)
     return lax.scan(add, jnp.zeros(shape, charges.dtype), blocks)[0]
 
 
 @_spread.defjvp
 def _spread_jvp(shape: tuple[int, ...], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    def at_once(corner: Array, weights: Array, charges: Array) -> Array:
-        return _spread_onto(jnp.zeros(shape, charges.dtype), corner, weights, charges)
+    corner, weights, charges = primals
 
-    return _spread(shape, *primals), jax.jvp(at_once, primals, tangents)[1]
+    def add(grid: Array, some: tuple) -> tuple[Array, None]:
+        place, *values = some
+        more = jax.jvp(_shares, tuple(values[:2]), tuple(values[2:]))[1]
+        return _add_shares(grid, place, more), None
+
+    blocks = _in_blocks((corner, weights, charges, *tangents[1:]), weights)
+    change = lax.scan(add, jnp.zeros(shape, charges.dtype), blocks)[0]
+    return _spread(shape, *primals), change
 
 
 @jax.custom_jvp
 def _gather(grid: Array, corner: Array, weights: Array) -> Array:
-    order = weights.shape[2]
-    blocks = _blocks(corner, order), _blocks(weights, order)
-    values = lax.map(lambda some: _gather_from(grid, *some), blocks)
+    def read(some: tuple[Array, Array]) -> Array:
+        return _gather_from(grid, *some)
+
+    values = lax.map(read, _in_blocks((corner, weights), weights))
     return values.reshape(-1)[: len(corner)]
 
 
 @_gather.defjvp
 def _gather_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    return _gather(*primals), jax.jvp(_gather_from, primals, tangents)[1]
+    grid, corner, weights = primals
+
+    @jax.checkpoint
+    def read(grids: tuple[Array, Array], some: tuple) -> tuple[tuple[Array, Array], Array]:
+        place, here, moved = some
+        at_place = functools.partial(_gather_from, corner=place)
+        change = jax.jvp(
+            lambda grid, weights: at_place(grid, weights=weights),
+            (grids[0], here),
+            (grids[1], moved),
+        )[1]
+        return grids, change
+
+    blocks = _in_blocks((corner, weights, tangents[2]), weights)
+    changes = lax.scan(read, (grid, tangents[0]), blocks)[1]
+    return _gather(*primals), changes.reshape(-1)[: len(corner)]
+
+
+def _in_blocks(arrays: tuple[Array, ...], weights: Array) -> tuple[Array, ...]:
+    return tuple(_blocks(array, weights.shape[2]) for array in arrays)
 
 
 def _blocks(array: Array, order: int) -> Array:
