@@ -22,7 +22,7 @@ from lrpot.md.settings import Settings
 from lrpot.md.simulation import Simulation
 
 FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks_4g"
-STEPS, WARM, RUNS = 10, 20, 3
+STEPS, WARM, RUNS = 10, 20, 5
 """Steps of one run, steps before the first one, and runs."""
 
 

@@ -91,8 +91,9 @@ def _gather_from(grid: Array, corner: Array, weights: Array) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _spread(shape: tuple[int, ...], corner: Array, weights: Array, charges: Array) -> Array:
-    def add(grid: Array, some: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        return _add_shares(grid, some[0], _shares(*some[1:])), None
+    def add(grid: Array, some: tuple[Array, ...]) -> tuple[Array, None]:
+        place, *values = some
+        return _add_shares(grid, place, _shares(*values)), None
 
     blocks = _in_blocks((corner, weights, charges), weights)
     return lax.scan(add, jnp.zeros(shape, charges.dtype), blocks)[0]
@@ -114,7 +115,7 @@ def _spread_jvp(shape: tuple[int, ...], primals: tuple, tangents: tuple) -> tupl
 
 @jax.custom_jvp
 def _gather(grid: Array, corner: Array, weights: Array) -> Array:
-    def read(some: tuple[Array, Array]) -> Array:
+    def read(some: tuple[Array, ...]) -> Array:
         return _gather_from(grid, *some)
 
     values = lax.map(read, _in_blocks((corner, weights), weights))
