@@ -85,8 +85,9 @@ def _gather_from(grid: Array, corner: Array, weights: Array) -> Array:
     return jnp.einsum("nx,nx->n", jnp.einsum("nxy,ny->nx", lines, y), x)
 
 
-# Some atoms at a time, so that what is written and read again stays in the cache. Grids are carried
-# along, also where they are read only: what a derivative adds to them is then added in place.
+# Some atoms at a time, so that what is written and read again stays in the cache. The change of a
+# grid is carried along, also where it is read only: what a derivative adds to it is then added in
+# place. The grid itself is not, or it would be kept once for every round.
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -127,18 +128,16 @@ def _gather_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     grid, corner, weights = primals
 
     @jax.checkpoint
-    def read(grids: tuple[Array, Array], some: tuple) -> tuple[tuple[Array, Array], Array]:
-        place, here, moved = some
-        at_place = functools.partial(_gather_from, corner=place)
-        change = jax.jvp(
-            lambda grid, weights: at_place(grid, weights=weights),
-            (grids[0], here),
-            (grids[1], moved),
-        )[1]
-        return grids, change
+    def read(moving: Array, some: tuple[Array, ...]) -> tuple[Array, Array]:
+        place, here, turning = some
+
+        def values(grid: Array, weights: Array) -> Array:
+            return _gather_from(grid, place, weights)
+
+        return moving, jax.jvp(values, (grid, here), (moving, turning))[1]
 
     blocks = _in_blocks((corner, weights, tangents[2]), weights)
-    changes = lax.scan(read, (grid, tangents[0]), blocks)[1]
+    changes = lax.scan(read, tangents[0], blocks)[1]
     return _gather(*primals), changes.reshape(-1)[: len(corner)]
 
 
