@@ -1,10 +1,14 @@
-"""The devices that share a computation."""
+"""The devices that share a computation, and what is asked of each."""
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from lrpot.errors import InputError
+
+in_full_precision = jax.default_matmul_precision("highest")
+"""Decorator of what multiplies matrices: some accelerators would round single precision to eleven
+bits for it, which moments and mesh sums do not forgive."""
 
 
 def devices_along(axis: str, count: int | None = None) -> Mesh | None:

@@ -19,7 +19,7 @@ from lrpot.charges import (
 )
 from lrpot.charges.local import element_widths
 from lrpot.descriptors import ACSF, Linearised, SplitACSF
-from lrpot.devices import devices_along
+from lrpot.devices import devices_along, in_full_precision
 from lrpot.elements import SYMBOLS, symbols
 from lrpot.environment import Environment
 from lrpot.errors import InputError
@@ -132,6 +132,7 @@ class Potential(eqx.Module):
             system, self.cutoff + skin, capacity=capacity, reciprocal=self.reciprocal(system)
         )
 
+    @in_full_precision
     def __call__(
         self, system: System, environment: Environment, *, guess: Guess | None = None
     ) -> tuple[Float[Array, " atoms"], Charges | None]:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from lrpot.charges import Charges
 from lrpot.committee import Committee
 from lrpot.descriptors import ACSF
+from lrpot.devices import in_full_precision
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors
@@ -18,6 +19,7 @@ from lrpot.potential import Guess, Potential
 from lrpot.system import Prediction, System
 
 
+@in_full_precision
 def evaluate(
     potential: Potential | Committee,
     system: System,

@@ -41,6 +41,15 @@ def test_predict_is_evaluate_compiled_and_checked(charged):
     assert not bool(found.overflow)
 
 
+@pytest.mark.parametrize("settings", [{}, {"solver": "iterative"}], ids=["2G", "4G"])
+def test_no_product_leaves_its_precision_to_the_accelerator(charged, local, settings):
+    potential = charged.with_solver(**settings) if settings else local
+    code = evaluate.lower(potential, ICE, potential.neighbors(ICE)).as_text()
+    products = [line for line in code.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) > 10
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
 def test_forces_and_stress_are_left_out_when_not_wanted(local):
     neighbors = local.neighbors(ICE)
     everything = evaluate(local, ICE, neighbors)

@@ -13,6 +13,7 @@ from lrpot.descriptors.moments import moment_sums
 from lrpot.descriptors.pairs import KEPT, pair_sums
 from lrpot.descriptors.scaling import Scaling, element_index
 from lrpot.descriptors.shells import Channels, RadialFunctions
+from lrpot.devices import in_full_precision
 from lrpot.environment import Environment
 from lrpot.errors import InputError
 
@@ -147,6 +148,7 @@ class ACSF(eqx.Module):
         """Number of features."""
         return len(self.labels) if self.columns is None else len(self.columns[0])
 
+    @in_full_precision
     def raw(self, environment: Environment) -> Float[Array, "atoms features"]:
         """The functions before scaling."""
         joined = by_chunks(self._joined, environment, kept=(KEPT,))
