@@ -1,21 +1,28 @@
 """What symmetry functions cost, against the size of the system and against other programs.
 
     taskset -c 0 python benchmarks/descriptors.py [--atoms 192 648 3000] [--others 192]
+        [--n2p2 FOLDER ... --at-least 1000]
 
-jax-md is compared where it is installed, and dscribe too. dscribe has values only.
+jax-md is compared where it is installed, and dscribe too. dscribe has values only. Folders are of
+potentials of n2p2 with an `input.data`, whose first structure is repeated.
 """
 
 import argparse
+import functools
 import importlib.util
+import math
 import resource
+from pathlib import Path
 from typing import Any
 
+import ase
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from common import machine, median_seconds, print_table, water_like
 
-from lrpot import System
+from lrpot import Potential, System, evaluate, hdnnp_2g
 from lrpot.descriptors import (
     ACSF,
     Angular,
@@ -27,6 +34,7 @@ from lrpot.descriptors import (
     identity_scaling,
 )
 from lrpot.environment import environment_from_shifts
+from lrpot.interop import n2p2
 from lrpot.neighbors import neighbor_list
 
 CUTOFF = 6.35
@@ -145,15 +153,54 @@ def against_others(n_atoms: int) -> None:
     print_table(("program", "values, µs/atom", "and forces, µs/atom"), rows)
 
 
+def whole_potentials(cases: list[tuple[str, Potential, System]]) -> None:
+    """Energy and forces of potentials, µs per atom."""
+    rows = []
+    for name, potential, system in cases:
+        neighbors = potential.neighbors(system)
+        compiled = eqx.filter_jit(functools.partial(evaluate, stress=False))
+
+        def energy_and_forces(
+            compiled=compiled, given=(potential, system, neighbors)
+        ) -> tuple[jax.Array, ...]:
+            return jax.tree.leaves(compiled(*given))
+
+        seconds = median_seconds(energy_and_forces)
+        rows.append([name, str(system.n_atoms), f"{1e6 * seconds / system.n_atoms:.0f}"])
+    print_table(("potential", "atoms", "µs/atom"), rows)
+
+
+def repeated(folder: Path, at_least: int) -> tuple[str, Potential, System]:
+    """A potential of n2p2 and its first structure, repeated until it has enough atoms."""
+    potential = n2p2.read_potential(folder)
+    small = n2p2.read_structures(folder / "input.data")[0].system
+    assert small.cell is not None
+    atoms = ase.Atoms(np.asarray(small.numbers), np.asarray(small.positions), pbc=True)
+    atoms.set_cell(np.asarray(small.cell))
+    repeats = [1, 1, 1]
+    while len(atoms) * math.prod(repeats) < at_least:
+        repeats[int(np.argmin(repeats * atoms.cell.lengths()))] += 1
+    large = atoms.repeat(repeats)
+    # What repeats exactly is no test of anything that is iterated.
+    large.rattle(0.01, seed=0)
+    return folder.name, potential, System(large.positions, large.numbers, cell=large.cell.array)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--atoms", type=int, nargs="*", default=[192, 648, 3000])
+    parser.add_argument("--n2p2", type=Path, nargs="*", default=[], metavar="FOLDER")
+    parser.add_argument("--at-least", type=int, default=1000, help="atoms of a repeated structure")
     parser.add_argument("--others", type=int, default=192, help="atoms; 0 leaves them out")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     print(machine())
     print(f"water-like H and O, {CUTOFF} Å, float64\n")
+    default = hdnnp_2g(("H", "O"), cutoff=CUTOFF, key=jax.random.key(0))
+    cases = [repeated(folder, arguments.at_least) for folder in arguments.n2p2]
+    whole_potentials([("hdnnp_2g, default", default, water_like(648)), *cases])
+    print()
     against_size(arguments.atoms)
     if arguments.others:
         against_others(arguments.others)
