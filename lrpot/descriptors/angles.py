@@ -35,6 +35,11 @@ class CosinePowers(eqx.Module):
         """Whether all are polynomials that the moment route knows: λ = ±1 and integer ζ ≥ 1."""
         return all(abs(sign) == 1 and zeta == round(zeta) >= 1 for sign, zeta in self.powers)
 
+    @property
+    def degree(self) -> int:
+        """The highest power, where they are polynomials."""
+        return round(max(zeta for _, zeta in self.powers))
+
     def __call__(self, cosines: Float[Array, "*shape"]) -> list[Float[Array, "*shape"]]:
         """Every function at each cosine."""
         return [_power(cosines, sign, zeta) for sign, zeta in self.powers]

@@ -358,6 +358,24 @@ def test_moments_keep_their_promise_in_single_precision():
         assert ratio.max() < 1
 
 
+@pytest.mark.parametrize("slots", [3, SLOTS])
+def test_few_neighbours_are_summed_by_pairs_and_keep_small_features_in_single_precision(slots):
+    part = Angular(Channels((6,)), SMOOTH, CosinePowers(INTEGER))
+    neighbors = [(6, 1.2 * np.array([math.cos(t), math.sin(t), 0.0])) for t in (0.0, 2.1, 4.2)]
+    single = np.asarray(part(surroundings(neighbors, slots, np.float32))[0])
+    double = np.asarray(part(surroundings(neighbors, slots, float))[0])
+    assert single.dtype == np.float32
+    assert np.abs(double).min() < 1e-7 * np.abs(double).max()
+    if slots == 3:
+        assert part.by_pairs(slots)
+        np.testing.assert_allclose(single, double, rtol=2e-5)
+    else:  # what the choice guards against
+        assert not part.by_pairs(slots)
+        assert np.abs(single / double - 1).max() > 0.1
+    alone = features_by_loop(part, neighbors)
+    np.testing.assert_allclose(double, list(alone.values()), rtol=1e-12, atol=1e-15)
+
+
 def test_harmonics_obey_the_addition_theorem():
     rng = np.random.default_rng(5)
     u, v = rng.normal(size=(2, 3, 50))
