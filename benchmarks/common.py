@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import ase
 import jax
 import numpy as np
 
@@ -170,6 +171,22 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table in Markdown."""
     for row in (header, ["---"] * len(header), *rows):
         print("| " + " | ".join(row) + " |")
+
+
+def repeated(system: System, repeats: tuple[int, ...], *, rattle: float = 0.0) -> System:
+    """A crystal several times along each vector of its cell.
+
+    Args:
+        system: The crystal.
+        repeats: How often.
+        rattle: Standard deviation of what every coordinate is moved by, in Å.
+    """
+    atoms = ase.Atoms(np.asarray(system.numbers), np.asarray(system.positions), pbc=True)
+    atoms.set_cell(np.asarray(system.cell))
+    large = atoms.repeat(repeats)
+    if rattle:
+        large.rattle(rattle, seed=0)
+    return System(large.positions, large.numbers, cell=large.cell.array)
 
 
 def water_like(n_atoms: int, *, seed: int = 0) -> System:

@@ -15,12 +15,11 @@ import resource
 from pathlib import Path
 from typing import Any
 
-import ase
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import machine, median_seconds, print_table, water_like
+from common import machine, median_seconds, print_table, repeated, water_like
 
 from lrpot import Potential, System, evaluate, hdnnp_2g
 from lrpot.descriptors import (
@@ -170,20 +169,16 @@ def whole_potentials(cases: list[tuple[str, Potential, System]]) -> None:
     print_table(("potential", "atoms", "µs/atom"), rows)
 
 
-def repeated(folder: Path, at_least: int) -> tuple[str, Potential, System]:
+def from_n2p2(folder: Path, at_least: int) -> tuple[str, Potential, System]:
     """A potential of n2p2 and its first structure, repeated until it has enough atoms."""
     potential = n2p2.read_potential(folder)
     small = n2p2.read_structures(folder / "input.data")[0].system
     assert small.cell is not None
-    atoms = ase.Atoms(np.asarray(small.numbers), np.asarray(small.positions), pbc=True)
-    atoms.set_cell(np.asarray(small.cell))
-    repeats = [1, 1, 1]
-    while len(atoms) * math.prod(repeats) < at_least:
-        repeats[int(np.argmin(repeats * atoms.cell.lengths()))] += 1
-    large = atoms.repeat(repeats)
+    edges, repeats = np.linalg.norm(small.cell, axis=1), np.ones(3, dtype=int)
+    while small.n_atoms * math.prod(repeats) < at_least:
+        repeats[np.argmin(repeats * edges)] += 1
     # What repeats exactly is no test of anything that is iterated.
-    large.rattle(0.01, seed=0)
-    return folder.name, potential, System(large.positions, large.numbers, cell=large.cell.array)
+    return folder.name, potential, repeated(small, tuple(repeats), rattle=0.01)
 
 
 def main() -> None:
@@ -198,7 +193,7 @@ def main() -> None:
     print(machine())
     print(f"water-like H and O, {CUTOFF} Å, float64\n")
     default = hdnnp_2g(("H", "O"), cutoff=CUTOFF, key=jax.random.key(0))
-    cases = [repeated(folder, arguments.at_least) for folder in arguments.n2p2]
+    cases = [from_n2p2(folder, arguments.at_least) for folder in arguments.n2p2]
     whole_potentials([("hdnnp_2g, default", default, water_like(648)), *cases])
     print()
     against_size(arguments.atoms)

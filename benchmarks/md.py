@@ -13,8 +13,7 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
-import numpy as np
-from common import keep_to_cores, machine, print_table, resident_megabytes
+from common import keep_to_cores, machine, print_table, repeated, resident_megabytes
 
 import lrpot
 from lrpot.md.dynamics import masses_of, upright_system
@@ -29,11 +28,7 @@ STEPS, WARM, RUNS = 10, 20, 5
 def replicated(repeats: tuple[int, int, int]) -> lrpot.System:
     """A frame of the training data, repeated."""
     system = lrpot.read_structures(FOLDER / "data" / "water_pbc_train.xyz.xz")[0].system
-    cell = np.asarray(system.cell)
-    shifts = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), -1).reshape(-1, 1, 3)
-    positions = (np.asarray(system.positions) + shifts @ cell).reshape(-1, 3)
-    numbers = np.tile(np.asarray(system.numbers), len(shifts))
-    return lrpot.System(positions, numbers, cell=np.array(repeats)[:, None] * cell)
+    return repeated(system, repeats)
 
 
 @eqx.filter_jit

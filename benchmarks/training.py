@@ -141,7 +141,7 @@ def _fennol_inputs(group: list[Structure]) -> dict[str, np.ndarray]:
 
 
 def _fennol_labels(group: list[Structure], inputs: dict[str, Any]) -> dict[str, jax.Array]:
-    """Energies without those of the atoms, and forces, padded as its inputs are."""
+    """Energies less their mean, and forces, padded as its inputs are."""
     atoms, systems = len(inputs["species"]), len(inputs["natoms"])
     labels: dict[str, np.ndarray] = {
         "is_atom": np.zeros(atoms),

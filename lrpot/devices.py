@@ -8,7 +8,8 @@ from lrpot.errors import InputError
 
 in_full_precision = jax.default_matmul_precision("highest")
 """Decorator of what multiplies matrices: some accelerators would round single precision to eleven
-bits for it, which moments and mesh sums do not forgive."""
+bits for it, which moments and mesh sums do not forgive. Derivative rules that multiply need it of
+their own: of compiled code they are applied later, and elsewhere."""
 
 
 def devices_along(axis: str, count: int | None = None) -> Mesh | None:

@@ -55,6 +55,17 @@ def kept_compilations(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def products():
+    """Function of lowered code: how many matrix products, and how many in full precision."""
+
+    def count(lowered):
+        lines = [one for one in lowered.as_text().splitlines() if "stablehlo.dot_general" in one]
+        return len(lines), sum("precision = [HIGHEST, HIGHEST]" in one for one in lines)
+
+    return count
+
+
+@pytest.fixture(scope="session")
 def tiny_potential():
     """Function of a recipe: a potential of H and O with forces of a usual size."""
     elements = ("H", "O")

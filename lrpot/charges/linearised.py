@@ -16,6 +16,7 @@ from lrpot.charges.equilibration import Equilibration
 from lrpot.charges.local import LocalCharges
 from lrpot.charges.result import Charges
 from lrpot.descriptors import ACSF, Linearised
+from lrpot.devices import in_full_precision
 from lrpot.electrostatics import CoulombMap
 from lrpot.environment import Environment, environment_from_shifts
 from lrpot.neighbors import Neighbors
@@ -95,6 +96,7 @@ def _tangent(geometry: tuple[Array, ...], values: Array, jacobian: Array) -> Arr
 
 
 @_tangent.defjvp
+@in_full_precision
 def _tangent_jvp(primals, tangents):
     _, values, jacobian = primals
     # What was kept is data: its own tangents are zero wherever training differentiates.

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lrpot.charges.result import Charges
+from lrpot.devices import in_full_precision
 from lrpot.errors import InputError
 
 
@@ -40,6 +41,7 @@ class ChargeMemory(eqx.Module):
     steps: Int[Array, ""]
     failures: Int[Array, ""]
 
+    @in_full_precision
     def guess(self) -> tuple[Float[Array, " atoms"], Float[Array, " atoms"]]:
         """Charges and adjoint of the next step; zeros, a cold start, of an empty memory."""
         depth = len(self.charges)

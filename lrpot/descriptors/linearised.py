@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from lrpot.descriptors.acsf import ACSF
 from lrpot.descriptors.scaling import Scaling
+from lrpot.devices import in_full_precision
 from lrpot.environment import Environment
 
 
@@ -58,6 +59,7 @@ def _tangent(vectors: Array, values: Array, jacobian: Array) -> Array:
 
 
 @_tangent.defjvp
+@in_full_precision
 def _tangent_jvp(primals, tangents):
     _, values, jacobian = primals
     # With neighbours and components in one axis the product in reverse is as fast as this one.

@@ -11,6 +11,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 from scipy.fft import next_fast_len
 
+from lrpot.devices import in_full_precision
+
 ON_PROCESSORS, ON_ACCELERATORS = 1 << 18, 1 << 26
 """Points of the grid that are written or read at once: what fits a cache, or keeps many busy."""
 
@@ -101,6 +103,7 @@ def _spread(shape: tuple[int, ...], corner: Array, weights: Array, charges: Arra
 
 
 @_spread.defjvp
+@in_full_precision
 def _spread_jvp(shape: tuple[int, ...], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     corner, weights, charges = primals
 
@@ -124,6 +127,7 @@ def _gather(grid: Array, corner: Array, weights: Array) -> Array:
 
 
 @_gather.defjvp
+@in_full_precision
 def _gather_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     grid, corner, weights = primals
 

@@ -16,6 +16,7 @@ from jax_md import custom_partition, partition, space
 from jaxtyping import Array, ArrayLike, Float
 
 from lrpot.charges import Charges
+from lrpot.devices import in_full_precision
 from lrpot.environment import (
     Environment,
     environment_from_displacement,
@@ -198,6 +199,7 @@ class JaxMdModel:
     ) -> tuple[Float[Array, " atoms"], Charges | None]:
         return self.potential(*self.surroundings(R, neighbor, **kwargs), guess=guess)
 
+    @in_full_precision
     def surroundings(
         self,
         R: Float[Array, "atoms 3"],

@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from lrpot.charges import ChargeMemory
 from lrpot.descriptors import ACSF
+from lrpot.devices import in_full_precision
 from lrpot.errors import InputError
 from lrpot.interop.jax_md import JaxMdModel, to_jax_md
 from lrpot.interop.jax_md_memory import forces_for_jax_md, remembering
@@ -118,6 +119,7 @@ class Simulation:
             simulate.nvt_langevin, force_fn, shift, settings.dt, settings.kT, gamma=gamma
         )
 
+    @in_full_precision
     def start(self, key: Array) -> State:
         """The first state; the key as an array of numbers."""
         coordinates = self._coordinates()
@@ -125,6 +127,7 @@ class Simulation:
         atoms, memory = jax.jit(self._first)(key, coordinates, neighbors)
         return self._state(atoms, memory, neighbors)
 
+    @in_full_precision
     def blank(self, allocated: np.ndarray | None, capacities: dict[str, Any]) -> State:
         """A state of zeros in the form of one whose neighbour list was allocated so."""
         coordinates = self._coordinates()
@@ -157,6 +160,7 @@ class Simulation:
             kwargs["box"] = jnp.asarray(box)
         return self.neighbor_fn.allocate(coordinates, **kwargs)
 
+    @in_full_precision
     def advance(self, state: State, count: int) -> State:
         """So many steps; done again with more room for neighbours, or for another box, if needed.
 
@@ -185,6 +189,7 @@ class Simulation:
         neighbors = self._allocate(state.atoms.position, box, **kwargs)
         return self._state(state.atoms, state.memory, neighbors)
 
+    @in_full_precision
     def frame(self, state: State, step: int, *, extrapolation: bool = False) -> dict[str, Any]:
         """What is recorded of a state."""
         measured = self._measured(state, extrapolation=extrapolation)

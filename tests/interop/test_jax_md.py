@@ -170,6 +170,15 @@ def test_a_perturbation_reaches_every_term(charged, perturbation):
     assert abs(float(expected.energy - charged.expected.energy)) > 1e-3
 
 
+def test_no_product_of_a_strained_box_leaves_its_precision_to_the_accelerator(charged, products):
+    def energy(R, neighbor, strain):
+        return charged.energy_fn(R, neighbor, perturbation=strain)
+
+    strained = jax.jit(jax.grad(energy, argnums=(0, 2)))
+    every, exact = products(strained.lower(charged.R, charged.neighbors, jnp.eye(3)))
+    assert exact == every > 10
+
+
 def test_box_and_perturbation_multiply(charged):
     box, strain = jnp.asarray(1.01 * BOX), jnp.eye(3) + 0.01
     both = charged.energy(charged.R, charged.neighbors, box=box, perturbation=strain)
