@@ -101,7 +101,7 @@ def hdnnp_4g(
     activation: str = "silu",
     descriptor: ACSF | None = None,
     widths: Widths = "covalent",
-    hardness: float | Mapping[str, float] = 10.0,
+    hardness: float | Mapping[str, float] | None = None,
     screening: tuple[float, float] | None = None,
     accuracy: float = 1e-6,
     learn_widths: bool = False,
@@ -117,7 +117,9 @@ def hdnnp_4g(
     Args:
         elements, cutoff, hidden, activation, descriptor, key: As in `hdnnp_2g`.
         widths: `covalent` radii or the Gaussian width of each element in Å.
-        hardness: First hardness, in eV/e², one for all or by symbol; it is trained.
+        hardness: First hardness, in eV/e², one for all or by symbol; it is trained. When not
+            given, the first training finds it from the charges, see
+            `lrpot.training.first_charges`, from 10 eV/e² on.
         screening, accuracy: As in `hdnnp_3g`.
         learn_widths: Whether widths are trained.
         local_hardness: Whether the networks also predict how the hardness of an atom differs
@@ -133,10 +135,11 @@ def hdnnp_4g(
         element_networks(
             numbers, n_features, hidden, n_outputs=outputs, activation=activation, key=keys[0]
         ),
-        _hardness_root(numbers, hardness),
+        _hardness_root(numbers, 10.0 if hardness is None else hardness),
         _radii(numbers, widths),
         CoulombSum(descriptor.cutoff, accuracy),
         frozen=() if learn_widths else ("radii",),
+        scale=None if hardness is None else 1.0,
     )
     surroundings = None if charge_shells == 0 else _surroundings(descriptor.cutoff, charge_shells)
     n_seen = 1 if surroundings is None else 1 + surroundings.n_features

@@ -31,6 +31,14 @@ MANY_ATOMS = 200
 from `lrpot.electrostatics.coulomb.MESH_FROM` atoms on. See docs/theory.md."""
 
 
+def _with_scale(frozen: tuple[str, ...]) -> tuple[str, ...]:
+    return (*(name for name in frozen if name != "scale"), "scale")
+
+
+def _array(scale: float | Array | None) -> Array | None:
+    return None if scale is None else jnp.asarray(scale)
+
+
 class Equilibration(eqx.Module):
     """Charges that minimise Σ (χ_i + u_i) q_i + ½ J_i q_i² + ½ qᵀAq at given sums.
 
@@ -46,8 +54,9 @@ class Equilibration(eqx.Module):
         radii: Gaussian width of each element, in Å; `None` for point charges (J must then
             outweigh the missing self-interaction).
         coulomb: The map from charges to potentials.
-        frozen: Fields that training leaves alone.
-        scale: What an output of 1 of the networks is worth, in eV/e.
+        frozen: Fields that training leaves alone; `scale` is always among them.
+        scale: What an output of 1 of the networks is worth, in eV/e, for all elements or each;
+            `None`, which is worth 1, lets training find it, with the first hardness, from charges.
         solver: `dense` factorises the matrix; `iterative` takes conjugate gradients and applies
             it only; `auto` decides by the number of atoms.
         tolerance: Of the iterative solver: bound on the imbalance of the potentials that drive
@@ -59,8 +68,8 @@ class Equilibration(eqx.Module):
     hardness_root: Float[Array, " elements"]
     radii: Float[Array, " elements"] | None
     coulomb: CoulombMap
-    frozen: tuple[str, ...] = eqx.field(static=True, default=("radii",))
-    scale: float = eqx.field(static=True, default=1.0)
+    frozen: tuple[str, ...] = eqx.field(static=True, default=("radii",), converter=_with_scale)
+    scale: Float[Array, "*elements"] | None = eqx.field(default=1.0, converter=_array)
     solver: str = eqx.field(static=True, default="auto")
     tolerance: float = eqx.field(static=True, default=1e-5)
     max_iterations: int = eqx.field(static=True, default=300)
@@ -76,6 +85,12 @@ class Equilibration(eqx.Module):
                 "`tolerance` (eV/e) and `max_iterations` must be positive, got "
                 f"{self.tolerance!r} and {self.max_iterations!r}."
             )
+
+    @property
+    def scales(self) -> Float[Array, " elements"]:
+        """What an output of 1 of the networks is worth for each element, in eV/e."""
+        scale = jnp.ones(()) if self.scale is None else self.scale
+        return jnp.broadcast_to(scale, len(self.networks.elements))
 
     @property
     def has_local_hardness(self) -> bool:
@@ -147,7 +162,7 @@ class Equilibration(eqx.Module):
             )
         return Problem(
             matrix=matrix,
-            electronegativity=self.scale * outputs[:, 0],
+            electronegativity=self.scales[row] * outputs[:, 0],
             external=system.external,
             widths=widths,
             constraints=constraints,

@@ -1,6 +1,6 @@
 """Third generation: charges from the local surroundings of each atom."""
 
-from typing import ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -14,6 +14,9 @@ from lrpot.environment import Environment
 from lrpot.errors import InputError, suggestion
 from lrpot.networks import ElementNetworks
 from lrpot.system import System
+
+if TYPE_CHECKING:
+    from lrpot.charges.equilibration import Equilibration
 
 Neutralisation = Literal["none", "uniform", "weighted"]
 
@@ -78,3 +81,11 @@ def element_widths(
 ) -> Float[Array, " atoms"] | None:
     """Gaussian width of every atom, in Å; some positive number for padding atoms."""
     return None if radii is None else jnp.abs(radii)[element_index(system.numbers, elements)]
+
+
+def coulomb_matrix(
+    model: "LocalCharges | Equilibration", system: System, environment: Environment
+) -> Float[Array, "atoms atoms"]:
+    """Coulomb matrix of a charge model, in eV/e²; anything for padding atoms."""
+    widths = element_widths(model.radii, system, model.networks.elements)
+    return model.coulomb.operator(widths, system, environment).matrix()

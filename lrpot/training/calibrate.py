@@ -17,6 +17,7 @@ from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError, suggestion
 from lrpot.potential import Potential
 from lrpot.terms import Offsets, ShortRange
+from lrpot.training.first_charges import with_first_charges
 
 
 def energy_offsets(structures: Sequence[Structure], elements: tuple[int, ...]) -> np.ndarray:
@@ -63,8 +64,8 @@ def calibrate(
     """Set everything of a potential that is a statistic of the training data.
 
     That is the scaling of the features, the energy offsets of the elements, the energy that an
-    output of 1 of the short-range networks stands for, and for local charges the mean charge of
-    each element as first bias.
+    output of 1 of the short-range networks stands for, for local charges the mean charge of each
+    element as first bias, and for equilibrated ones their first hardness.
 
     Args:
         potential: With any earlier statistics, which are replaced.
@@ -93,7 +94,7 @@ def calibrate(
             else given_offsets(atomic_energies, elements)
         )
         potential = _with_energies(potential, structures, offsets)
-    return _with_mean_charges(potential, structures)
+    return with_first_charges(_with_mean_charges(potential, structures), batches)
 
 
 def offsets_of(potential: Potential) -> np.ndarray:

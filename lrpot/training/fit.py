@@ -263,7 +263,11 @@ def _run(
         try:
             train_errors = stage.epoch(notes.epoch)
         except NotFinite as failed:
-            spoilt = [names[failed.number][row] for row in stage.spoilt(failed.number, failed.rows)]
+            spoilt = [
+                names[number][row]
+                for number, rows in failed.looked_at.items()
+                for row in stage.spoilt(number, rows)
+            ]
             raise FloatingPointError(_not_finite(settings, notes.epoch + 1, spoilt)) from None
         validation_errors, validation_loss = stage.validate()
         notes.epoch += 1
@@ -302,7 +306,11 @@ def _not_finite(settings: Stage, epoch: int, spoilt: list[str]) -> str:
             f"{message}The error or its gradient is not finite for {shown}: look at geometry and "
             "labels, `lrpot check` helps, and leave out what is wrong."
         )
-    remedy = {"adam": "Lower `learning_rate`", "kalman": "Give `noise` a first value"}
+    remedy = {
+        "adam": "Lower `learning_rate`",
+        "kalman": "Give `noise` a first value",
+        "lbfgs": "Begin with some epochs of `adam`",
+    }
     return f"{message}{remedy[settings.optimiser]}, or look for outliers with `lrpot check`."
 
 

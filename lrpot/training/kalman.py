@@ -30,7 +30,10 @@ from lrpot.training.observations import observe
 Coupling = Literal["auto", "global", "element", "layer"]
 
 COVARIANCE_AT_MOST = 2e9
-"""Memory that the covariance may take, in bytes, before `auto` couples fewer parameters."""
+"""Memory that the covariance may take, in bytes."""
+
+COUPLED_AT_MOST = 3500
+"""Parameters of the largest group before `auto` couples fewer: an update takes the square."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Kalman:
             structure are taken first; 0 to choose without looking.
         coupling: Parameters with a common covariance: `global` for all, `element` for those of
             one element, `layer` for those of one layer of one element [puskorius:91]; `auto`
-            takes the first of these that fits into `COVARIANCE_AT_MOST` bytes.
+            takes the first of these with at most `COUPLED_AT_MOST` in a group.
     """
 
     variance: float = 1.0
@@ -259,15 +262,17 @@ def coupled(parameters: Potential, coupling: str) -> list[np.ndarray]:
     """Positions in the flat parameters of those that share a covariance, group by group.
 
     Raises:
-        InputError: If no coupling that is left to choose from fits into the memory.
+        InputError: If the covariance takes more than `COVARIANCE_AT_MOST`.
     """
     choices = ("global", "element", "layer") if coupling == "auto" else (coupling,)
     found: list[np.ndarray] = []
     for choice in choices:
         names = _names(parameters, choice)
         found = [np.flatnonzero(names == name) for name in np.unique(names)]
-        if sum(len(group) ** 2 for group in found) * 8 <= COVARIANCE_AT_MOST:
-            return found
+        if max(map(len, found)) <= COUPLED_AT_MOST:
+            break
+    if sum(len(group) ** 2 for group in found) * 8 <= COVARIANCE_AT_MOST:
+        return found
     raise InputError(
         f"With the coupling `{choices[-1]}` the covariance of {sum(map(len, found))} parameters "
         f"takes {sum(len(group) ** 2 for group in found) * 8e-9:.1f} GB, and at most "

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 
 from lrpot.charges import Equilibration, LocalCharges, linearise_charges, linearised_size
-from lrpot.charges.local import element_widths
+from lrpot.charges.local import coulomb_matrix
 from lrpot.data import Batch
 from lrpot.descriptors import linearise
 from lrpot.electrostatics import KeptSum
@@ -108,13 +108,10 @@ def _descriptors(potential: Potential, batch: Batch):
 @eqx.filter_jit
 def _coulomb_matrices(potential: Potential, batch: Batch):
     model = potential.charge_model
-    assert model is not None
+    assert isinstance(model, LocalCharges | Equilibration)
 
     def matrix(one: tuple[System, Neighbors]):
-        system, neighbors = one
-        widths = element_widths(model.radii, system, potential.elements)
-        environment = environment_from_shifts(system, neighbors)
-        return model.coulomb.operator(widths, system, environment).matrix()
+        return coulomb_matrix(model, one[0], environment_from_shifts(*one))
 
     return jax.lax.map(matrix, (batch.systems, batch.neighbors))
 

@@ -45,6 +45,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "clip": 10.0,
     },
     "kalman": {"epochs": 30, "averaging": 0.0, "kalman": Kalman()},
+    "lbfgs": {"epochs": 300, "averaging": 0.0},
 }
 """Optimisers, with the settings that only some of them have or that differ between them."""
 
@@ -61,9 +62,9 @@ class Stage:
         train: Parts of the potential that are learnt, of `PARTS`; the others are kept.
         weights: What the loss is made of.
         optimiser: `adam` for AdamW with a cosine schedule, `kalman` for the extended Kalman
-            filter, which takes far fewer epochs.
-        epochs: Passes over the data.
-        batch_size: Structures per update.
+            filter, which takes far fewer epochs, `lbfgs` for L-BFGS on all data at once.
+        epochs: Passes over the data; with `lbfgs` updates, of one or a few passes each.
+        batch_size: Structures per update; with `lbfgs` that are held in memory at once.
         averaging: Decay of the running average of the parameters, which is what is validated
             and returned; 0 for no average.
         patience: Epochs without improvement on the validation set before the stage ends; 0 to

@@ -1,6 +1,7 @@
 """The compiled steps of one stage of training."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from lrpot.training.adam import Adam
 from lrpot.training.devices import ONE, Devices
 from lrpot.training.kalman import KalmanFilter
 from lrpot.training.keep import keep_charges
+from lrpot.training.lbfgs import Lbfgs
 from lrpot.training.loss import loss, squared_errors
 from lrpot.training.stages import PARTS, Stage
 
@@ -33,12 +35,12 @@ class NotFinite(Exception):  # noqa: N818  (it says what is the case; `fit` make
     """An update would have made parameters or errors that are not finite, and was not made.
 
     Attributes:
-        number, rows: The batch and the rows of the structures of that update.
+        looked_at: The structures of that update: rows by the number of their batch.
     """
 
-    def __init__(self, number: int, rows: np.ndarray):
-        super().__init__(number, rows)
-        self.number, self.rows = number, rows
+    def __init__(self, looked_at: dict[int, np.ndarray]):
+        super().__init__(looked_at)
+        self.looked_at = looked_at
 
 
 class Trainer:
@@ -84,8 +86,6 @@ class Trainer:
                     is_leaf=lambda leaf: leaf is None,
                 )
         parameters, self.rest = eqx.partition(potential, learnt)
-        # Weakly typed arrays would come out of the first update as others, and compile it twice.
-        parameters = jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), parameters)
         self.weights = {
             label: weight
             for label, weight in dataclasses.asdict(settings.weights).items()
@@ -95,8 +95,16 @@ class Trainer:
         updates = sum(batch.size // size for batch, size in zip(batches, self.sizes, strict=True))
         self.optimiser = _optimiser(settings, self.weights, updates, seed, devices)
         start = self._over_members(self.optimiser.start)(parameters)
-        self.put(State(parameters, parameters, parameters, start), self.rest)
+        # Weakly typed arrays would come out of the first update as others, and compile it twice.
+        self.put(
+            jax.tree.map(
+                lambda leaf: leaf.astype(leaf.dtype) if eqx.is_array(leaf) else leaf,
+                State(parameters, parameters, parameters, start),
+            ),
+            self.rest,
+        )
         self._updates = eqx.filter_jit(self._update_all)
+        self._update_by_all = eqx.filter_jit(self._update_by_all_data)
         self._errors_of_all = eqx.filter_jit(self._squared_errors)
 
     def put(self, state: State, rest: Potential) -> None:
@@ -129,9 +137,15 @@ class Trainer:
     def epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the data in an order that depends on seed and epoch alone.
 
+        Returns:
+            Root mean square errors by label, each before the update that it led to; of `lbfgs`,
+            which makes a single update, after it.
+
         Raises:
             NotFinite: At the first update that fails; the state is the one before it.
         """
+        if isinstance(self.optimiser, Lbfgs):
+            return self._epoch_of_one_update()
         random = np.random.default_rng((self.seed, epoch))
         groups = []
         for number, (batch, size) in enumerate(zip(self.batches, self.sizes, strict=True)):
@@ -148,7 +162,7 @@ class Trainer:
                 self.state, self.rest, self.batches[number], self.emphasis[number], filled
             )
             if not np.all(finite):
-                raise NotFinite(number, rows[np.argmin(finite)])
+                raise NotFinite({number: rows[np.argmin(finite)]})
             for label, values in means.items():
                 # The mean of an update is over the structures that have the label.
                 known = np.asarray(self.batches[number].known[label])[rows].sum(axis=1)
@@ -156,18 +170,37 @@ class Trainer:
                 counts[label] = counts.get(label, 0.0) + float(known.sum())
         return {label: (sums[label] / counts[label]) ** 0.5 for label in sums if counts[label]}
 
+    def _epoch_of_one_update(self) -> dict[str, float]:
+        chunks = [
+            self._chunks(batch, size) for batch, size in zip(self.batches, self.sizes, strict=True)
+        ]
+        self.state, finite = self._update_by_all(
+            self.state, self.rest, self.batches, self.emphasis, chunks
+        )
+        if not np.all(finite):
+            raise NotFinite({n: np.arange(one.size) for n, one in enumerate(self.batches)})
+        return self._measure(self.batches)[0]
+
+    def _chunks(self, batch: Batch, size: int) -> Array:
+        """Rows of all structures of a batch, so many at a time, −1 for none."""
+        rows = np.pad(np.arange(batch.size), (0, -batch.size % size), constant_values=-1)
+        return self.devices.place(jnp.asarray(self.devices.filled(rows.reshape(-1, size))))
+
     def validate(self) -> tuple[dict[str, float], np.ndarray | None]:
         """Errors of the averaged parameters on the validation set, and the loss of each member.
 
         Errors of a committee are root mean squares over its members.
         """
+        return self._measure(self.held_out)
+
+    def _measure(self, batches: Sequence[Batch]) -> tuple[dict[str, float], np.ndarray | None]:
         counts = {
-            label: sum(float(np.sum(batch.known[label])) for batch in self.held_out)
+            label: sum(float(np.sum(batch.known[label])) for batch in batches)
             for label in self.weights
         }
         means = {label: 0.0 for label, count in counts.items() if count}
         total = np.zeros(())
-        for batch in self.held_out:
+        for batch in batches:
             errors, weight = self._errors(self.state.average, batch), np.asarray(batch.weight)
             for label in means:
                 means[label] += float(errors[label].sum(axis=-1).mean()) / counts[label]
@@ -242,17 +275,65 @@ class Trainer:
         (state, _), (means, finite) = jax.lax.scan(update, (state, jnp.array(True)), rows)
         return self.devices.whole((state, means, finite))
 
+    def _update_by_all_data(
+        self,
+        state: State,
+        rest: Potential,
+        batches: Sequence[Batch],
+        emphasis: Sequence[Array | None],
+        chunks: Sequence[Array],
+    ) -> tuple[State, Array]:
+        """One update by the loss over all batches, summed chunk by chunk."""
+        optimiser = self.optimiser
+        assert isinstance(optimiser, Lbfgs)
+        counts = {
+            label: jnp.maximum(sum(batch.known[label].sum() for batch in batches), 1)
+            for label in self.weights
+        }
+
+        def one(state: State, rest: Potential, seen: Sequence[Array | None]) -> State:
+            def objective(parameters: Potential) -> Array:
+                potential, total = eqx.combine(parameters, rest), jnp.zeros(())
+
+                def part(total: Array, rows: Array, batch: Batch, weight: Array):
+                    errors = squared_errors(
+                        potential, batch.take(rows), self.weights, devices=self.devices
+                    )
+                    own = weight[jnp.maximum(rows, 0)]
+                    for label, error in errors.items():
+                        total += self.weights[label] * (own @ error) / counts[label]
+                    return total, None
+
+                for batch, times, rows in zip(batches, seen, chunks, strict=True):
+                    weight = batch.weight if times is None else batch.weight * times
+                    # Derivatives are computed chunk by chunk too: nothing of a chunk is kept.
+                    body = jax.checkpoint(functools.partial(part, batch=batch, weight=weight))
+                    total, _ = jax.lax.scan(body, total, rows)
+                return total
+
+            parameters, found = optimiser.update(state.parameters, state.optimiser, objective)
+            return self._moved(state, parameters, found)
+
+        updated = self._over_members(one)(state, rest, emphasis)
+        finite = _all_finite(updated)
+        state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
+        return self.devices.whole((state, finite))
+
     def _update(
         self, state: State, rest: Potential, batch: Batch
     ) -> tuple[State, dict[str, Array]]:
-        decay = self.settings.averaging or 0.0
+        assert not isinstance(self.optimiser, Lbfgs)
         parameters, optimiser, means = self.optimiser.update(
             state.parameters, state.optimiser, rest, batch
         )
+        return self._moved(state, parameters, optimiser), means
+
+    def _moved(self, state: State, parameters: Potential, optimiser: Any) -> State:
+        decay = self.settings.averaging or 0.0
         average = jax.tree.map(
             lambda old, new: decay * old + (1 - decay) * new, state.average, parameters
         )
-        return State(parameters, average, state.best, optimiser), means
+        return State(parameters, average, state.best, optimiser)
 
 
 def _all_finite(tree: Any) -> Array:
@@ -262,8 +343,10 @@ def _all_finite(tree: Any) -> Array:
 
 def _optimiser(
     stage: Stage, weights: dict[str, float], updates_per_epoch: int, seed: int, devices: Devices
-) -> Adam | KalmanFilter:
+) -> Adam | KalmanFilter | Lbfgs:
     assert stage.epochs is not None
+    if stage.optimiser == "lbfgs":
+        return Lbfgs()
     if stage.kalman is not None:
         return KalmanFilter(
             stage.kalman,

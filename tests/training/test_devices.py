@@ -70,7 +70,10 @@ for optimiser in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("optimiser", ["kalman", pytest.param("adam", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "optimiser",
+    ["kalman", *(pytest.param(one, marks=pytest.mark.slow) for one in ("adam", "lbfgs"))],
+)
 def test_eight_devices_train_as_one_does(optimiser):
     """20 updates of 5 structures, which leave three of the devices without any."""
     environment = os.environ | {

@@ -306,17 +306,16 @@ def test_groups_are_all_parameters_elements_or_layers(tiny, coupling, count):
         assert [set(flat[group]) for group in groups] == [{0.0}, {1.0}]
 
 
-def test_less_is_coupled_when_memory_does_not_suffice(tiny, monkeypatch):
+def test_less_is_coupled_where_parameters_are_many(tiny, monkeypatch):
     parameters, _ = learnt(tiny.potential("hdnnp_2g"))
-    bytes_of = {
-        coupling: 8 * sum(len(group) ** 2 for group in coupled(parameters, coupling))
-        for coupling in ("global", "element", "layer")
-    }
-    for coupling, taken in bytes_of.items():
-        monkeypatch.setattr(module, "COVARIANCE_AT_MOST", taken)
-        found = coupled(parameters, "auto")
-        assert 8 * sum(len(group) ** 2 for group in found) == taken, coupling
-    monkeypatch.setattr(module, "COVARIANCE_AT_MOST", bytes_of["layer"] - 1)
+    groups = {name: coupled(parameters, name) for name in ("global", "element", "layer")}
+    for name, expected in groups.items():
+        monkeypatch.setattr(module, "COUPLED_AT_MOST", max(map(len, expected)))
+        assert len(coupled(parameters, "auto")) == len(expected), name
+    monkeypatch.setattr(module, "COUPLED_AT_MOST", 1)
+    assert len(coupled(parameters, "auto")) == len(groups["layer"])
+    taken = 8 * sum(len(group) ** 2 for group in groups["layer"])
+    monkeypatch.setattr(module, "COVARIANCE_AT_MOST", taken - 1)
     with pytest.raises(lrpot.InputError, match=r"coupling `layer`.*take smaller networks"):
         coupled(parameters, "auto")
     with pytest.raises(lrpot.InputError, match="coupling `element`"):

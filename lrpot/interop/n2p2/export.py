@@ -172,7 +172,7 @@ class _Export:
             )
             if isinstance(model, Equilibration):
                 files[f"weightse.{element:03d}.data"] = self._network(
-                    model.networks, row, element, model.scale / self.energy, None
+                    model.networks, row, element, float(model.scales[row]) / self.energy, None
                 )
                 hardness = float(model.hardness_root[row]) ** 2 / self.energy
                 files[f"hardness.{element:03d}.data"] = f"{hardness:.17g}\n"
