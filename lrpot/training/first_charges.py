@@ -14,11 +14,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 import scipy.optimize
 from jaxtyping import Array, Float, Int
 
 from lrpot.charges import Equilibration
-from lrpot.charges.constraints import Constraints, constraints_of
+from lrpot.charges.constraints import constraints_of
 from lrpot.charges.local import coulomb_matrix
 from lrpot.data import Batch
 from lrpot.descriptors.scaling import element_index
@@ -48,22 +49,31 @@ STEPS = 40
 """Of the search."""
 
 
-class _Sample(eqx.Module):
+@dataclasses.dataclass(frozen=True)
+class _Sample:
     """Structures of one size, all arrays with an axis for them.
 
     Attributes:
         batch: As they are.
         row: Of each atom, that of its element.
-        design: Electronegativities are this times the coefficients.
-        constraints: Sums of the charges.
-        coulomb: The matrix of the charge model as it is.
+        design: Electronegativities are this times the coefficients; 0 for padding atoms.
+        real: 1 for atoms, 0 for padding atoms.
+        projector: P of each structure, which takes away what changes a sum of charges.
+        spread: Charges that share the sums evenly.
+        external: Energy of a unit charge at each atom, in eV/e.
+        coulomb: The matrix of the charge model as it is, in eV/e².
+        charges: The reference, in e.
     """
 
     batch: Batch
-    row: Int[Array, "structures atoms"]
-    design: Float[Array, "structures atoms coefficients"]
-    constraints: Constraints
-    coulomb: Float[Array, "structures atoms atoms"]
+    row: Int[np.ndarray, "structures atoms"]
+    design: Float[np.ndarray, "structures atoms coefficients"]
+    real: Float[np.ndarray, "structures atoms"]
+    projector: Float[np.ndarray, "structures atoms atoms"]
+    spread: Float[np.ndarray, "structures atoms"]
+    external: Float[np.ndarray, "structures atoms"]
+    coulomb: Float[np.ndarray, "structures atoms atoms"]
+    charges: Float[np.ndarray, "structures atoms"]
 
 
 def with_first_charges(potential: Potential, batches: Sequence[Batch]) -> Potential:
@@ -92,11 +102,10 @@ def with_first_charges(potential: Potential, batches: Sequence[Batch]) -> Potent
     if has_widths:
         start = np.concatenate([start, np.zeros(len(start))])
         bounds += [(-np.log(WIDER), np.log(WIDER))] * len(bounds)
-    cost = eqx.filter_jit(eqx.filter_value_and_grad(_cost, has_aux=True))
 
     def cost_and_slope(logarithms: np.ndarray) -> tuple[float, np.ndarray]:
-        (value, _), slope = cost(jnp.asarray(logarithms), before, samples)
-        return float(value), np.asarray(slope)
+        value, slope, _ = _cost(logarithms, before, samples)
+        return value, slope
 
     found = scipy.optimize.minimize(
         cost_and_slope,
@@ -106,14 +115,12 @@ def with_first_charges(potential: Potential, batches: Sequence[Batch]) -> Potent
         bounds=bounds,
         options={"maxiter": STEPS},
     )
-    (value, coefficients), _ = cost(jnp.asarray(found.x), model, samples)
+    value, _, coefficients = _cost(found.x, model, samples)
     if not np.isfinite(value):
         return potential
-    hardness, radii = _unpacked(jnp.asarray(found.x), model)
+    hardness, radii = _unpacked(found.x, model)
     model = dataclasses.replace(model, hardness_root=jnp.sqrt(hardness), radii=radii)
-    return dataclasses.replace(
-        potential, charge_model=_started(model, np.asarray(coefficients), means)
-    )
+    return dataclasses.replace(potential, charge_model=_started(model, coefficients, means))
 
 
 def _chosen(batches: Sequence[Batch]) -> list[Batch]:
@@ -159,9 +166,23 @@ def _samples(
             mask = (row == element) & (np.asarray(batch.systems.numbers) > 0)
             along = (values - mean) @ directions
             parts.append(mask[..., None] * np.concatenate([np.ones((*row.shape, 1)), along], -1))
-        design = jnp.asarray(np.concatenate(parts, axis=-1))
         constraints = jax.vmap(constraints_of)(batch.systems)
-        samples.append(_Sample(batch, jnp.asarray(row), design, constraints, coulomb))
+        spread = np.asarray(jax.vmap(lambda one: one.spread())(constraints))
+        kept = np.asarray(jax.vmap(lambda one: one.complement())(constraints))
+        external = batch.systems.external
+        samples.append(
+            _Sample(
+                batch=batch,
+                row=row,
+                design=np.concatenate(parts, axis=-1),
+                real=np.asarray(constraints.real),
+                projector=np.eye(row.shape[1]) - kept,
+                spread=spread,
+                external=np.zeros_like(spread) if external is None else np.asarray(external),
+                coulomb=np.asarray(coulomb),
+                charges=np.asarray(batch.labels["charges"]),
+            )
+        )
     return samples, means
 
 
@@ -196,64 +217,101 @@ def _looked_at(potential: Potential, batch: Batch):
     return jax.lax.map(one, batch)
 
 
+@eqx.filter_jit
+def _matrices(model: Equilibration, radii: Float[Array, " elements"], batch: Batch):
+    """Coulomb matrices of all structures for other widths."""
+    searched = dataclasses.replace(model, radii=radii)
+
+    def one(single: Batch):
+        environment = environment_from_shifts(single.systems, single.neighbors)
+        return coulomb_matrix(searched, single.systems, environment)
+
+    return jax.lax.map(one, batch)
+
+
+@eqx.filter_jit
+def _slope_by_widths(model: Equilibration, radii: Array, batch: Batch, left: Array, right: Array):
+    """Derivative of the sum over structures of left·A·right by the widths."""
+
+    def total(radii: Array) -> Array:
+        return jnp.einsum("si,sij,sj->", left, _matrices(model, radii, batch), right)
+
+    return jax.grad(total)(radii)
+
+
 def _unpacked(
-    logarithms: Float[Array, " searched"], model: Equilibration
-) -> tuple[Float[Array, " elements"], Float[Array, " elements"] | None]:
+    logarithms: Float[np.ndarray, " searched"], model: Equilibration
+) -> tuple[Float[np.ndarray, " elements"], Float[Array, " elements"] | None]:
     """Hardness, and widths if they are searched too."""
     count = len(model.hardness_root)
-    hardness = jnp.exp(logarithms[:count])
+    hardness = np.exp(logarithms[:count])
     if len(logarithms) == count or model.radii is None:
         return hardness, model.radii
-    return hardness, model.radii * jnp.exp(logarithms[count:])
+    return hardness, model.radii * jnp.exp(jnp.asarray(logarithms[count:]))
 
 
 def _cost(
-    logarithms: Float[Array, " searched"], model: Equilibration, samples: Sequence[_Sample]
-) -> tuple[Float[Array, ""], Float[Array, "elements coefficients"]]:
-    """Logarithm of what the best electronegativities leave, and their coefficients, in eV/e."""
+    logarithms: Float[np.ndarray, " searched"], model: Equilibration, samples: Sequence[_Sample]
+) -> tuple[float, Float[np.ndarray, " searched"], Float[np.ndarray, "elements coefficients"]]:
+    """Logarithm of what the best electronegativities leave, its slope, and their coefficients.
+
+    With R = P (PMP)⁻¹ P the charges are q = q₀ − R (M q₀ + u + χ), where q₀ shares the sums
+    evenly. Their change with the matrix at given χ is −R dM q; coefficients, which are best,
+    contribute to the slope by their unit alone.
+
+    In numpy: factorisations of many matrices at once can block each other in XLA on processors.
+    """
     hardness, radii = _unpacked(logarithms, model)
-    searched = dataclasses.replace(model, radii=radii)
-
-    def one(sample: _Sample):
-        system, coulomb = sample.batch.systems, sample.coulomb
-        if radii is not model.radii:
-            environment = environment_from_shifts(system, sample.batch.neighbors)
-            coulomb = coulomb_matrix(searched, system, environment)
-        both = system.real[:, None] & system.real[None, :]
-        matrix = jnp.where(both, coulomb + jnp.diag(hardness[sample.row]), 0.0)
-        return _linear_charges(matrix, sample)
-
-    found = [jax.vmap(one)(sample) for sample in samples]
-    responses = jnp.concatenate([one.reshape(-1, one.shape[-1]) for one, _ in found])
-    wanted = jnp.concatenate([one.ravel() for _, one in found])
-    n_atoms = sum(sample.constraints.real.sum() for sample in samples)
+    count, n_elements = samples[0].design.shape[-1], len(hardness)
     # An electronegativity of its hardness is what moves the charge of an atom by about 1 e.
-    unit = jnp.repeat(hardness + 10.0, responses.shape[1] // len(hardness))
-    responses = responses * unit[None, :]
-    normal = responses.T @ responses / n_atoms + ERROR**2 * jnp.eye(len(unit))
-    solved = jax.scipy.linalg.solve(normal, responses.T @ wanted / n_atoms, assume_a="pos")
-    left = jnp.sum((responses @ solved - wanted) ** 2) / n_atoms + ERROR**2 * solved @ solved
-    return jnp.log(left), (unit * solved).reshape(len(hardness), -1)
+    unit = np.repeat(hardness + 10.0, count // n_elements)
+    responses, wanted, inverses = [], [], []
+    for sample in samples:
+        coulomb = sample.coulomb
+        if radii is not None and radii is not model.radii:
+            coulomb = np.asarray(_matrices(model, radii, sample.batch))
+        own = sample.real * hardness[sample.row]
+        both = sample.real[:, :, None] * sample.real[:, None, :]
+        matrix = both * coulomb + np.eye(own.shape[1]) * own[:, :, None]
+        inverse = _inverse_within(matrix, sample.projector)
+        if inverse is None:
+            return np.inf, np.zeros(len(logarithms)), np.zeros((n_elements, count // n_elements))
+        rest = np.einsum("sij,sj->si", matrix, sample.spread) + sample.external
+        responses.append(-inverse @ sample.design * unit)
+        wanted.append(
+            sample.real * (sample.charges - sample.spread) + np.einsum("sij,sj->si", inverse, rest)
+        )
+        inverses.append(inverse)
+    n_atoms = sum(sample.real.sum() for sample in samples)
+    flat = [one.reshape(-1, count) for one in responses]
+    normal = sum(one.T @ one for one in flat) / n_atoms + ERROR**2 * np.eye(count)
+    target = sum(one.T @ other.ravel() for one, other in zip(flat, wanted, strict=True)) / n_atoms
+    solved = scipy.linalg.solve(normal, target, assume_a="pos")
+    left, slope = ERROR**2 * solved @ solved, np.zeros(len(logarithms))
+    for sample, response, goal, inverse in zip(samples, responses, wanted, inverses, strict=True):
+        missing = goal - response @ solved
+        left += (missing**2).sum() / n_atoms
+        pull = np.einsum("sij,sj->si", inverse, missing)
+        charges = sample.real * sample.charges - missing
+        drive = sample.design @ (unit * solved) / (hardness + 10.0)[sample.row]
+        moved = 2 / n_atoms * pull * (charges + drive) * sample.real
+        np.add.at(slope, sample.row, hardness[sample.row] * moved)
+        if radii is not model.radii and radii is not None:
+            found = _slope_by_widths(model, radii, sample.batch, *map(jnp.asarray, (pull, charges)))
+            slope[n_elements:] += 2 / n_atoms * np.asarray(radii * found)
+    return float(np.log(left)), slope / left, (unit * solved).reshape(n_elements, -1)
 
 
-def _linear_charges(
-    matrix: Float[Array, "atoms atoms"], sample: _Sample
-) -> tuple[Float[Array, "atoms coefficients"], Float[Array, " atoms"]]:
-    """Derivative of the charges by the coefficients, and the charges that are left for them."""
-    constraints, system = sample.constraints, sample.batch.systems
-    lift = jnp.trace(matrix) / jnp.maximum(constraints.real.sum(), 1)
-    lifted = constraints.project_matrix(matrix) + lift * constraints.complement()
-    spread = constraints.spread()
-    rest = matrix @ spread
-    if system.external is not None:
-        rest += system.external
-    drives = jnp.concatenate([sample.design, rest[:, None]], axis=1)
-    project = jax.vmap(constraints.project, in_axes=1, out_axes=1)
-    factor = jax.scipy.linalg.cho_factor(lifted, lower=True)
-    moved = -project(jax.scipy.linalg.cho_solve(factor, project(drives)))
-    return moved[:, :-1], constraints.real * (
-        sample.batch.labels["charges"] - spread - moved[:, -1]
-    )
+def _inverse_within(matrices: np.ndarray, projectors: np.ndarray) -> np.ndarray | None:
+    """P (PMP)⁻¹ P of each matrix; `None` if one is not positive definite there."""
+    lift = np.trace(matrices, axis1=1, axis2=2)[:, None, None] / matrices.shape[1]
+    outside = np.eye(matrices.shape[1]) - projectors
+    lifted = projectors @ matrices @ projectors + lift * outside
+    try:
+        np.linalg.cholesky(lifted)
+    except np.linalg.LinAlgError:
+        return None
+    return projectors @ np.linalg.inv(lifted) @ projectors
 
 
 def _started(

@@ -12,6 +12,7 @@ import lrpot
 from lrpot.data import make_batches
 from lrpot.environment import environment_from_shifts
 from lrpot.training import charge_stage, evaluate_structures, fit
+from lrpot.training import first_charges as module
 from lrpot.training.calibrate import calibrate
 from lrpot.training.first_charges import with_first_charges
 from lrpot.units import KE
@@ -91,6 +92,22 @@ def test_outputs_of_the_networks_have_the_size_that_is_needed(tiny):
     wanted, numbers = jax.vmap(wanted)(batch), np.asarray(batch.systems.numbers)
     for scale, number in zip(potential.charge_model.scale, tiny.numbers, strict=True):
         assert 0.5 < scale / np.std(np.asarray(wanted)[numbers == number]) < 2
+
+
+def test_the_search_knows_its_slope(tiny, molecules):
+    """By hardness and by widths, against differences."""
+    potential = tiny.potential("hdnnp_4g", learn_widths=True)
+    _, batches = started(tiny, molecules)
+    model = dataclasses.replace(potential.charge_model, solver="dense")
+    calibrated, _ = started(tiny, molecules, learn_widths=True, hardness=1.0)
+    samples, _ = module._samples(dataclasses.replace(calibrated, charge_model=model), batches)
+    at = np.log([20.0, 5.0, 1.2, 0.9])
+    _, slope, _ = module._cost(at, model, samples)
+    for direction, found in zip(np.eye(4), slope, strict=True):
+        after, before = (
+            module._cost(at + step * direction, model, samples)[0] for step in (1e-5, -1e-5)
+        )
+        np.testing.assert_allclose(found, (after - before) / 2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
