@@ -10,7 +10,7 @@ from lrpot.data import Structure
 from lrpot.descriptors import default_acsf
 from lrpot.elements import SYMBOLS
 from lrpot.potential import Potential
-from lrpot.training import Kalman, Stage, charge_stage, energy_stage
+from lrpot.training import Kalman, Stage, Weights, charge_stage, energy_stage
 from lrpot.training.config import split
 
 HERE = Path(__file__).parent
@@ -25,6 +25,8 @@ class DataSet:
         what: In words, for the table.
         cutoff, angular_cutoff: Of the default descriptor, in Å.
         charge_epochs, energy_epochs: Of the two stages; 2G has the second alone.
+        last_epochs: Of a third one, energies with 30 times their weight and a third of the
+            learning rate.
         charge_optimiser: Of the first; with `kalman`, parameters of one element are coupled.
         descriptor: Further arguments of `lrpot.descriptors.default_acsf`.
         fraction: Of the structures to test with where the set is one file; a random choice.
@@ -35,6 +37,7 @@ class DataSet:
     angular_cutoff: float = 5.0
     charge_epochs: int = 200
     energy_epochs: int = 500
+    last_epochs: int = 0
     charge_optimiser: str = "adam"
     descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
     fraction: float = 0.0
@@ -45,15 +48,21 @@ SETS = {
     "ag3": DataSet("Ag3⁺, Ag3⁻; GFN1-xTB"),
     "nacl": DataSet("Na9Cl8⁺, Na8Cl8⁺; GFN1-xTB"),
     "anthracene": DataSet("2-X-anthracene, X = OH, NO2, O⁻, NH3⁺; GFN2-xTB", energy_epochs=300),
-    "water_ions": DataSet("(H2O)n, H3O⁺ and OH⁻ in water; GFN2-xTB"),
+    "water_ions": DataSet(
+        "(H2O)n, H3O⁺ and OH⁻ in water; GFN2-xTB",
+        charge_epochs=6,
+        energy_epochs=300,
+        charge_optimiser="kalman",
+    ),
     "water_pbc": DataSet("16 H2O, periodic; GFN1-xTB", cutoff=6.0, energy_epochs=300),
     "carbon_chain_dft": DataSet("C10H2, C10H3⁺; PBE", fraction=0.1),
     "au2_mgo_dft": DataSet(
         "Au2 on MgO(001), with Al or without; PBE",
         cutoff=5.5,
         angular_cutoff=4.5,
-        charge_epochs=8,
+        charge_epochs=4,
         energy_epochs=200,
+        last_epochs=300,
         charge_optimiser="kalman",
         descriptor={"zetas": (1.0, 4.0), "shells": 2, "spacing": 0.6},
         fraction=0.1,
@@ -105,12 +114,20 @@ def untrained(name: str, variant: str, structures: Sequence[Structure], *, key) 
 def stages(name: str, potential: Potential, effort: float) -> tuple[Stage, ...]:
     """Charges first, then energies and forces."""
     chosen = SETS[name]
-    energies = energy_stage(epochs=round(effort * chosen.energy_epochs))
+    energies = (energy_stage(epochs=round(effort * chosen.energy_epochs)),)
+    if chosen.last_epochs:
+        last = energy_stage(
+            name="last",
+            epochs=round(effort * chosen.last_epochs),
+            weights=Weights(energy=3000.0, forces=1.0),
+            learning_rate=1e-3,
+        )
+        energies = (*energies, last)
     if potential.charge_model is None:
-        return (energies,)
+        return energies
     charges = charge_stage(
         epochs=round(effort * chosen.charge_epochs),
         optimiser=chosen.charge_optimiser,
         kalman=Kalman(coupling="element") if chosen.charge_optimiser == "kalman" else None,
     )
-    return charges, energies
+    return charges, *energies

@@ -36,7 +36,7 @@ ERROR = 1e-3
 """Charges are not asked to be better than this, in e, at the price of large coefficients: one
 component is expected to move a charge by up to 1 e."""
 
-SOFTEST, HARDEST = 0.05, 2000.0
+SOFTEST, HARDEST = 1.0, 2000.0
 """Bounds of the hardness, in eV/e²."""
 
 WIDER = np.e

@@ -46,7 +46,7 @@ def quickstart_model(tmp_path_factory):
         structures = lrpot.read_structures(data / "carbon_train.xyz")[::20]
     descriptor = default_acsf(("C", "H"), cutoff=4.0, shells=1, zetas=(1.0,))
     potential = lrpot.hdnnp_4g(
-        ("C", "H"), descriptor=descriptor, hidden=(4,), key=jax.random.key(0)
+        ("C", "H"), descriptor=descriptor, hidden=(4,), hardness=10.0, key=jax.random.key(0)
     )
     stages = charge_stage(epochs=20), energy_stage(epochs=20)
     path = tmp_path_factory.mktemp("quickstart") / "4g.lrpot"
