@@ -26,7 +26,7 @@ class DataSet:
         cutoff, angular_cutoff: Of the default descriptor, in Å.
         charge_epochs, energy_epochs: Of the two stages; 2G has the second alone.
         last_epochs: Of a third one, energies with 30 times their weight and a third of the
-            learning rate.
+            learning rate; 2G, which only gets worse by it, has none.
         charge_optimiser: Of the first; with `kalman`, parameters of one element are coupled.
         descriptor: Further arguments of `lrpot.descriptors.default_acsf`.
         fraction: Of the structures to test with where the set is one file; a random choice.
@@ -114,20 +114,20 @@ def untrained(name: str, variant: str, structures: Sequence[Structure], *, key) 
 def stages(name: str, potential: Potential, effort: float) -> tuple[Stage, ...]:
     """Charges first, then energies and forces."""
     chosen = SETS[name]
-    energies = (energy_stage(epochs=round(effort * chosen.energy_epochs)),)
-    if chosen.last_epochs:
-        last = energy_stage(
-            name="last",
-            epochs=round(effort * chosen.last_epochs),
-            weights=Weights(energy=3000.0, forces=1.0),
-            learning_rate=1e-3,
-        )
-        energies = (*energies, last)
+    energies = energy_stage(epochs=round(effort * chosen.energy_epochs))
     if potential.charge_model is None:
-        return energies
+        return (energies,)
     charges = charge_stage(
         epochs=round(effort * chosen.charge_epochs),
         optimiser=chosen.charge_optimiser,
         kalman=Kalman(coupling="element") if chosen.charge_optimiser == "kalman" else None,
     )
-    return charges, *energies
+    if not chosen.last_epochs:
+        return charges, energies
+    last = energy_stage(
+        name="last",
+        epochs=round(effort * chosen.last_epochs),
+        weights=Weights(energy=3000.0, forces=1.0),
+        learning_rate=1e-3,
+    )
+    return charges, energies, last

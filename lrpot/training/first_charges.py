@@ -151,7 +151,7 @@ def _samples(
     rows = np.concatenate([np.asarray(row).ravel() for row, *_ in found])
     real = np.concatenate([np.asarray(batch.systems.numbers).ravel() > 0 for batch in chosen])
     features = np.concatenate(
-        [np.asarray(one).reshape(len(one) * one.shape[1], -1) for _, one, *_ in found]
+        [np.asarray(one, float).reshape(-1, one.shape[-1]) for _, one, *_ in found]
     )
     outputs = np.concatenate([np.asarray(one).ravel() for _, _, one, _ in found])
     elements = range(len(potential.elements))
@@ -160,27 +160,27 @@ def _samples(
     components = [_components(features[mask]) for mask in of_element]
     samples = []
     for batch, (row, values, _, coulomb) in zip(chosen, found, strict=True):
-        values, row = np.asarray(values), np.asarray(row)
+        values, row = np.asarray(values, float), np.asarray(row)
         parts = []
         for element, (mean, directions) in enumerate(components):
             mask = (row == element) & (np.asarray(batch.systems.numbers) > 0)
             along = (values - mean) @ directions
             parts.append(mask[..., None] * np.concatenate([np.ones((*row.shape, 1)), along], -1))
         constraints = jax.vmap(constraints_of)(batch.systems)
-        spread = np.asarray(jax.vmap(lambda one: one.spread())(constraints))
-        kept = np.asarray(jax.vmap(lambda one: one.complement())(constraints))
+        spread = np.asarray(jax.vmap(lambda one: one.spread())(constraints), float)
+        kept = np.asarray(jax.vmap(lambda one: one.complement())(constraints), float)
         external = batch.systems.external
         samples.append(
             _Sample(
                 batch=batch,
                 row=row,
                 design=np.concatenate(parts, axis=-1),
-                real=np.asarray(constraints.real),
+                real=np.asarray(constraints.real, float),
                 projector=np.eye(row.shape[1]) - kept,
                 spread=spread,
-                external=np.zeros_like(spread) if external is None else np.asarray(external),
-                coulomb=np.asarray(coulomb),
-                charges=np.asarray(batch.labels["charges"]),
+                external=np.zeros(row.shape) if external is None else np.asarray(external, float),
+                coulomb=np.asarray(coulomb, float),
+                charges=np.asarray(batch.labels["charges"], float),
             )
         )
     return samples, means
@@ -269,7 +269,7 @@ def _cost(
     for sample in samples:
         coulomb = sample.coulomb
         if radii is not None and radii is not model.radii:
-            coulomb = np.asarray(_matrices(model, radii, sample.batch))
+            coulomb = np.asarray(_matrices(model, radii, sample.batch), float)
         own = sample.real * hardness[sample.row]
         both = sample.real[:, :, None] * sample.real[:, None, :]
         matrix = both * coulomb + np.eye(own.shape[1]) * own[:, :, None]
