@@ -89,7 +89,7 @@ class Equilibration(eqx.Module):
     @property
     def scales(self) -> Float[Array, " elements"]:
         """What an output of 1 of the networks is worth for each element, in eV/e."""
-        scale = jnp.ones(()) if self.scale is None else self.scale
+        scale = jnp.ones_like(self.hardness_root) if self.scale is None else self.scale
         return jnp.broadcast_to(scale, len(self.networks.elements))
 
     @property
