@@ -58,6 +58,15 @@ def test_widths_are_found_where_they_are_learnt(tiny):
     own = hardness + KE / (np.sqrt(np.pi) * widths)
     expected = np.array([25, 3]) + KE / np.sqrt(np.pi) / [0.5, 0.9]
     np.testing.assert_allclose(own, expected, rtol=0.2)
+    # The two are hard to tell apart, down a narrow valley: what is left tells more.
+    samples, _ = module._samples(fixed, [batch for batch, _ in make_batches(known, fixed)])
+    at = [
+        np.log([*hardness, *(widths / fixed.charge_model.radii)]),
+        np.log([*fixed.charge_model.hardness_root**2, 1, 1]),
+    ]
+    left = [module._cost(one, fixed.charge_model, samples)[0] for one in at]
+    assert left[0] < 2 * np.log(module.ERROR)
+    assert left[0] < left[1] - 2
 
 
 def test_training_begins_with_charges_that_are_about_right(tiny):

@@ -34,9 +34,9 @@ def trained(potential, structures, **settings):
 
 def losses(history):
     """Of each epoch, from errors by label."""
-    weights = {"energy": 100.0, "forces": 1.0, "charges": 100.0}
     return [
-        sum(weights[label] * error**2 for label, error in row["train"].items()) for row in history
+        sum(getattr(WEIGHTS, label) * error**2 for label, error in row["train"].items())
+        for row in history
     ]
 
 
