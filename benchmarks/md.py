@@ -13,6 +13,7 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import numpy as np
 from common import keep_to_cores, machine, print_table, repeated, resident_megabytes
 
 import lrpot

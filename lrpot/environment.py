@@ -1,6 +1,6 @@
 """The one door of geometry: from positions and a neighbour list to vectors between atoms."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -79,41 +79,43 @@ def of_neighbors(
 
 def environment_from_shifts(system: System, neighbors: Neighbors) -> Environment:
     """Vectors from whole lattice shifts: any cell, also one smaller than the cutoff."""
-    # Axis by axis: a look-up of single numbers is ten times as fast as one of rows of three.
-    components = []
-    for axis in range(3):
-        along = system.positions[:, axis]
-        components.append(of_neighbors(along, neighbors.index) - along[:, None])
-        if system.cell is not None and neighbors.shifts is not None:
-            for vector in range(3):
-                components[-1] += neighbors.shifts[:, :, vector] * system.cell[vector, axis]
+    components = _components(system.positions, neighbors.index)
+    if system.cell is not None and neighbors.shifts is not None:
+        for vector in range(3):
+            for axis in range(3):
+                components[axis] += neighbors.shifts[:, :, vector] * system.cell[vector, axis]
     return _environment(components, system.numbers, neighbors.index, neighbors.reciprocal)
 
 
-def environment_from_displacement(
-    displacement: Callable[..., Array],
-    coordinates: Float[Array, "atoms 3"],
-    numbers: Int[Array, " atoms"],
+def environment_of_nearest(
+    system: System,
     index: Int[Array, "atoms neighbors"],
     *,
     reciprocal: Reciprocal | None = None,
-    **kwargs: Array,
 ) -> Environment:
-    """Vectors from a jax-md displacement function, which sees the nearest image only.
+    """Vectors to the nearest image of each neighbour: a cell at least two cutoffs across.
 
     Args:
-        displacement: `displacement(R_a, R_b, **kwargs)` returning R_a − R_b in real space.
-        coordinates: What the displacement function takes: real or fractional coordinates.
-        numbers: Atomic numbers.
+        system: One system in a cell, atoms anywhere.
         index: Dense neighbour list; `n_atoms` marks empty slots.
         reciprocal: What a long-range sum needs besides neighbours.
-        **kwargs: Passed to the displacement function (`box`, `perturbation`).
     """
-    others = coordinates[jnp.minimum(index, coordinates.shape[0] - 1)]
-    row = jax.vmap(lambda other, center: displacement(other, center, **kwargs), (0, None))
-    vectors = jax.vmap(row)(others, coordinates)
-    components = [vectors[:, :, axis] for axis in range(3)]
-    return _environment(components, numbers, index, reciprocal)
+    assert system.cell is not None
+    components = _components(system.positions, index)
+    inverse = jax.lax.stop_gradient(jnp.linalg.inv(system.cell))
+    apart = jax.lax.stop_gradient(tuple(components))
+    for vector in range(3):
+        if system.pbc[vector]:
+            cells = jnp.round(sum(apart[axis] * inverse[axis, vector] for axis in range(3)))
+            for axis in range(3):
+                components[axis] -= cells * system.cell[vector, axis]
+    return _environment(components, system.numbers, index, reciprocal)
+
+
+def _components(positions: Array, index: Array) -> list[Array]:
+    """x, y and z of r_j − r_i, without images."""
+    # Axis by axis: a look-up of single numbers is ten times as fast as one of rows of three.
+    return [of_neighbors(along, index) - along[:, None] for along in positions.T]
 
 
 def _environment(

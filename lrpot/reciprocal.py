@@ -18,6 +18,8 @@ class Mesh(eqx.Module):
         channel: Channel of each atom; atoms of one channel have one width.
         shape: Grid points along each vector of the cell.
         order: Order of the splines, even: each charge is spread over order³ points.
+        rough: Points and order of a coarser grid, for sums that need not be accurate; `None` where
+            this one is no better.
         narrow: By channel, whether its charges interact with each other through the dressed
             widths; wide ones are smooth enough for the mesh as they are.
     """
@@ -28,6 +30,7 @@ class Mesh(eqx.Module):
     shape: tuple[int, int, int] = eqx.field(static=True)
     order: int = eqx.field(static=True)
     narrow: tuple[bool, ...] = eqx.field(static=True)
+    rough: tuple[tuple[int, int, int], int] | None = eqx.field(static=True)
 
 
 class Reciprocal(eqx.Module):

@@ -1,14 +1,15 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
-import jax_md
 import numpy as np
 import pytest
 
 from lrpot import Neighbors, System, neighbor_list
 from lrpot.environment import (
     FAR,
-    environment_from_displacement,
     environment_from_shifts,
+    environment_of_nearest,
     of_neighbors,
 )
 
@@ -69,52 +70,27 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
-def displacement_route(boundary):
-    """A system, its displacement function and the coordinates that function takes."""
-    system = make_system({"free": None, "periodic": 9.0 * np.eye(3)}.get(boundary, LARGE))
-    coordinates, extra = system.positions, {}
-    if boundary == "free":
-        displacement, _ = jax_md.space.free()
-    elif boundary == "periodic":
-        displacement, _ = jax_md.space.periodic(9.0)
-    else:
-        fractional = boundary == "periodic_general, fractional"
-        displacement, _ = jax_md.space.periodic_general(LARGE.T, fractional_coordinates=fractional)
-        if fractional:
-            coordinates = system.positions @ np.linalg.inv(LARGE)
-            extra = {"box": jnp.asarray(LARGE.T)}
-    return system, displacement, coordinates, extra
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False)])
+def test_nearest_images_of_atoms_anywhere_are_those_of_the_list(pbc):
+    inside = make_system(LARGE)
+    system = System(inside.positions, inside.numbers, cell=LARGE, pbc=pbc)
+    neighbors = neighbor_list(system, 4.3, capacity=5)  # less than half of the cell
+    assert jnp.abs(neighbors.shifts).sum() > 0  # some pairs reach over the boundary
+    away = np.array([[2, 0, 0], [0, -3, 0], [0, 0, 0], [1, 1, 0], [0, 0, 0], [-1, 4, 0]])
+    moved = dataclasses.replace(system, positions=system.positions + away @ LARGE)
+    found = jax.jit(lambda one: environment_of_nearest(one, neighbors.index))(moved)
+    assert_same(found, environment_from_shifts(system, neighbors))
 
 
-@pytest.mark.parametrize(
-    "boundary",
-    ["free", "periodic", "periodic_general, fractional", "periodic_general, real"],
-)
-def test_displacements_of_jax_md_give_the_same_environment(boundary):
-    system, displacement, coordinates, extra = displacement_route(boundary)
-    neighbors = neighbor_list(system, 4.3, capacity=5)  # less than half of any cell here
-    expected = environment_from_shifts(system, neighbors)
-    assert (neighbors.index < 6).sum() > 4
-    if neighbors.shifts is not None:
-        assert jnp.abs(neighbors.shifts).sum() > 0  # some pairs reach over the boundary
-    found = jax.jit(
-        lambda coordinates: environment_from_displacement(
-            displacement, coordinates, system.numbers, neighbors.index, **extra
-        )
-    )(coordinates)
-    assert_same(found, expected)
-
-
-def test_derivatives_through_a_displacement_are_finite_with_empty_slots():
-    system, displacement, coordinates, extra = displacement_route("periodic_general, fractional")
+def test_derivatives_to_nearest_images_are_finite_with_empty_slots():
+    system = make_system(LARGE)
     index = neighbor_list(system, CUTOFF, capacity=5).index
 
-    def total(coordinates):
-        environment = environment_from_displacement(
-            displacement, coordinates, system.numbers, index, **extra
-        )
+    def total(positions):
+        moved = dataclasses.replace(system, positions=positions)
+        environment = environment_of_nearest(moved, index)
         return jnp.sum(jnp.where(environment.distances < CUTOFF, environment.distances, 0.0))
 
-    gradient = jax.grad(total)(coordinates)
+    gradient = jax.grad(total)(system.positions)
     assert np.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[5], 0.0)  # the padding atom

@@ -45,14 +45,14 @@ def corrected_energies(
     def energy(values: Array, phi: Array) -> Array:
         return energies(dataclasses.replace(charges, charges=values, phi=phi)).sum()
 
-    # The potential is that of a symmetric map, which takes its derivative back to the charges.
+    # The potential is that of a symmetric map, which takes its derivative back to the charges:
+    # ∂E/∂q in full is by_charges + A by_phi, and A is best applied to Λ + by_phi at once.
     by_charges, by_phi = jax.grad(energy, (0, 1))(charges.charges, charges.phi)
-    slopes = by_charges + problem.matrix.operator(by_phi)
-    start = None
+    start = jnp.zeros_like(by_phi)
     if guess_adjoint is not None:
         start = jax.lax.stop_gradient(problem.constraints.project(guess_adjoint))
-    moved, found = problem.solver(-slopes, start)
-    adjoint = moved if start is None else start + moved
+    moved, _, found = problem.solver(problem.matrix.hardness * by_phi - by_charges, start + by_phi)
+    adjoint = start + moved
 
     # The sums of the charges depend on the constraints, which q minus their even spread does not.
     spread = problem.constraints.spread()

@@ -47,7 +47,7 @@ def conjugate_gradients(
     *,
     precondition: Map,
     tolerance: Float[Array, ""],
-    max_iterations: int,
+    max_iterations: int | Array,
     check: Bool[ArrayLike, ""] = True,
 ) -> Solution:
     """Solve A x = b, beginning at 0: from a guess x₀, solve A (x - x₀) = b - A x₀.

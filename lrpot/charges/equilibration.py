@@ -10,7 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lrpot.charges.constraints import Constraints, constraints_of
-from lrpot.charges.iterative import ChargeMatrix, ProjectedSolver, projected_solver
+from lrpot.charges.iterative import (
+    ChargeMatrix,
+    ProjectedSolver,
+    derivative_alone,
+    projected_solver,
+)
 from lrpot.charges.local import element_widths
 from lrpot.charges.preconditioner import long_waves, with_long_waves
 from lrpot.charges.result import Charges
@@ -207,15 +212,25 @@ class Problem(eqx.Module):
         start = self.constraints.spread()
         if guess is not None:
             start += jax.lax.stop_gradient(self.constraints.project(guess))
-        moved, found = self.solver(-self._drive(), start)
-        result = self.at(start + moved)
+        moved, image, found = self.solver(-self._drive(), start)
+        result = self.at(start + moved, image)
         return dataclasses.replace(
             result, converged=found.converged, iterations=found.iterations, residual=found.residual
         )
 
-    def at(self, charges: Float[Array, " atoms"]) -> Charges:
-        """Any charges, with what belongs to them; the multiplier is that of the nearest balance."""
+    def at(
+        self, charges: Float[Array, " atoms"], image: Float[Array, " atoms"] | None = None
+    ) -> Charges:
+        """Any charges, with what belongs to them; the multiplier is that of the nearest balance.
+
+        Args:
+            charges: In e.
+            image: The numbers M q, in eV/e, where they are known.
+        """
         phi = self.matrix.operator(charges)
+        if image is not None:
+            known = jax.lax.stop_gradient(image - self.matrix.hardness * charges)
+            phi = known + derivative_alone(phi)
         multipliers = -self.constraints.means(self.slopes(charges, phi))
         return Charges(
             charges=charges,

@@ -1,5 +1,7 @@
 """Equilibrated charges without a matrix: projected, preconditioned conjugate gradients."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,12 @@ from lrpot.electrostatics import Operator
 ROUNDING = 32
 """The tolerance is never below this times ε times the potentials that are to cancel, where
 rounding errors of M x decide."""
+
+CLOSER = 1e-4
+"""A round with the rough matrix goes no further than this times the residual it begins with."""
+
+WORTHWHILE = 0.1
+"""It has to bring the true residual down to this share, or there is no other such round."""
 
 UNCHECKED = 1e4
 """A tolerance so many times larger than that bound leaves no room for doubt: the residual that the
@@ -30,6 +38,12 @@ class ChargeMatrix(eqx.Module):
         """M q, in eV/e."""
         return self.real * (self.operator(charges) + self.hardness * charges)
 
+    @property
+    def rough(self) -> "ChargeMatrix | None":
+        """Nearly the same map at less cost, if there is one."""
+        rough = self.operator.rough
+        return None if rough is None else dataclasses.replace(self, operator=rough)
+
     def full(self) -> Float[Array, "atoms atoms"]:
         """M, in eV/e²."""
         real = self.real > 0
@@ -39,6 +53,9 @@ class ChargeMatrix(eqx.Module):
 
 class ProjectedSolver(eqx.Module):
     """Solves P M P x = P b, where P keeps the sums of the constraints.
+
+    Where M has a rough double, that one is iterated with, and M itself tells once a round what is
+    left to solve. Iterations with M follow only if these rounds come to a halt.
 
     Attributes:
         matrix: M.
@@ -60,8 +77,10 @@ class ProjectedSolver(eqx.Module):
 
     def __call__(
         self, right: Float[Array, " atoms"], start: Float[Array, " atoms"] | None = None
-    ) -> tuple[Float[Array, " atoms"], Solution]:
+    ) -> tuple[Float[Array, " atoms"], Float[Array, " atoms"], Solution]:
         """The x with P M (x₀ + x) = P b, differentiable to any order, and how it was found.
+
+        Between the two comes M (x₀ + x), as numbers that have no derivatives.
 
         Derivatives are implicit. Their right-hand sides have a scale of their own, and they are
         solved for until the residual has fallen by the factor tolerance/(1 eV/e).
@@ -74,7 +93,7 @@ class ProjectedSolver(eqx.Module):
         left = self.constraints.project(right - image)
         frozen, fixed, terms = jax.lax.stop_gradient((self, left, (right, image)))
         rounding = jnp.max(jnp.abs(terms[0]) + jnp.abs(terms[1]))
-        found = frozen._iterate(fixed, self.tolerance, rounding)
+        found, moved = frozen._iterate(fixed, self.tolerance, rounding)
         values = self.constraints.project(found.values)
 
         # What is left to solve is 0 by value. As a function it is all that x depends on: for
@@ -82,11 +101,11 @@ class ProjectedSolver(eqx.Module):
         project = self.constraints.project
         rest = jax.lax.custom_linear_solve(
             lambda v: self._apply(project(v)) + v - project(v),
-            _derivative_alone(left - self._apply(values)),
+            derivative_alone(left - self._apply(values)),
             lambda _, b: frozen._derivative(b),
             symmetric=True,
         )
-        return values + rest, found
+        return values + rest, terms[1] + moved, found
 
     def _apply(self, charges: Array) -> Array:
         return self.constraints.project(self.matrix(charges))
@@ -94,20 +113,59 @@ class ProjectedSolver(eqx.Module):
     def _derivative(self, right: Array) -> Array:
         inside = self.constraints.project(right)
         largest = jnp.max(jnp.abs(inside))
-        found = self._iterate(inside, self.tolerance * largest, largest)
+        found, _ = self._iterate(inside, self.tolerance * largest, largest)
         return self.constraints.project(found.values) + right - inside
 
-    def _iterate(self, right: Array, tolerance: Array | float, rounding: Array) -> Solution:
+    def _iterate(
+        self, right: Array, tolerance: Array | float, rounding: Array
+    ) -> tuple[Solution, Array]:
+        """An x with P M x = P b, and M x."""
         floor = ROUNDING * jnp.finfo(right.dtype).eps * rounding
         tolerance = jnp.maximum(tolerance, floor)
-        return conjugate_gradients(
+        project, rough = self.constraints.project, self.matrix.rough
+
+        def apply_roughly(charges: Array) -> Array:
+            assert rough is not None
+            return project(rough(charges))
+
+        def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
+            _, image, _, go_on = state
+            return go_on & (jnp.max(jnp.abs(right - project(image))) > tolerance)
+
+        def closer(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+            values, image, iterations, _ = state
+            residual = right - project(image)
+            largest = jnp.max(jnp.abs(residual))
+            step = conjugate_gradients(
+                apply_roughly,
+                residual,
+                precondition=self._precondition,
+                tolerance=jnp.maximum(0.5 * tolerance, CLOSER * largest),
+                max_iterations=self.max_iterations - iterations,
+                check=False,
+            )
+            values += step.values
+            image = self.matrix(values)
+            left = jnp.max(jnp.abs(right - project(image)))
+            return values, image, iterations + step.iterations, left < WORTHWHILE * largest
+
+        none = jnp.zeros_like(right)
+        state = none, none, jnp.zeros((), jnp.int32), jnp.asarray(rough is not None)
+        if rough is not None:
+            state = jax.lax.while_loop(unfinished, closer, state)
+        values, image, iterations, _ = state
+        last = conjugate_gradients(
             self._apply,
-            right,
+            right - project(image),
             precondition=self._precondition,
             tolerance=tolerance,
-            max_iterations=self.max_iterations,
+            max_iterations=self.max_iterations - iterations,
             check=tolerance < UNCHECKED * floor,
         )
+        values += last.values
+        image = jax.lax.cond(last.iterations > 0, lambda: self.matrix(values), lambda: image)
+        iterations += last.iterations
+        return Solution(values, iterations, last.residual, last.converged), image
 
     def _precondition(self, residual: Array) -> Array:
         """The preconditioner with the constraints: what D + F Fᵀ would give with multipliers."""
@@ -135,7 +193,7 @@ def projected_solver(
 
 
 @jax.custom_jvp
-def _derivative_alone(values: Array) -> Array:
+def derivative_alone(values: Array) -> Array:
     """0, with the derivatives of the values: `values` minus a constant of the same size.
 
     As nothing depends on the values themselves, they are not computed.
@@ -143,6 +201,6 @@ def _derivative_alone(values: Array) -> Array:
     return jnp.zeros_like(values)
 
 
-@_derivative_alone.defjvp
+@derivative_alone.defjvp
 def _of_the_values(primals, tangents):
-    return _derivative_alone(*primals), tangents[0]
+    return derivative_alone(*primals), tangents[0]

@@ -29,6 +29,9 @@ from lrpot.units import KE
 MESH_FROM = 64
 """Number of atoms from which a mesh is faster than a sum over waves; see docs/theory.md."""
 
+ROUGH = 1e-2
+"""Relative force error of the coarser grid that goes with a mesh."""
+
 Method = Literal["auto", "ewald", "mesh"]
 
 
@@ -225,7 +228,8 @@ def _mesh(
     # Charges that are dressed to one width share a channel, unless wide ones see their own.
     seen = each if (each[real] >= wide).any() else np.maximum(each, 1 / (2 * alpha))
     found, channel = np.unique(np.where(real, seen, seen[real][0]).round(9), return_inverse=True)
-    shape, order, spacing, cost = mesh_shape(accuracy, alpha, cell, system.n_atoms, len(found))
+    size = alpha, cell, system.n_atoms, len(found)
+    shape, order, spacing, cost = mesh_shape(accuracy, *size)
     dtype = system.positions.dtype
     mesh = Mesh(
         alpha=jnp.asarray(alpha, dtype),
@@ -234,5 +238,6 @@ def _mesh(
         shape=shape,
         order=order,
         narrow=tuple(bool(width < wide) for width in found),
+        rough=mesh_shape(ROUGH, *size)[:2] if accuracy < ROUGH else None,
     )
     return mesh, cost

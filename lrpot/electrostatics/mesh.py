@@ -15,6 +15,7 @@ dressed charge needs, and wide Gaussians do not lengthen the real-space part. Ch
 narrower than the dressing share one channel when there are no wide ones.
 """
 
+import dataclasses
 import math
 
 import equinox as eqx
@@ -42,36 +43,58 @@ ROOM = 1.1
 """A cell may grow by this factor before its mesh is too coarse: errors have doubled by then."""
 
 
-class MeshOperator(Operator):
-    """The sum with everything done that does not depend on the charges."""
+class Waves(eqx.Module):
+    """The smooth part of the sum, on one grid."""
 
-    real: RealSpace
     splines: Splines
     influence: Float[Array, "channels channels x y z"]
-    constant: float = eqx.field(static=True, default=KE)
 
     def __call__(self, charges: Float[Array, " atoms"]) -> Float[Array, " atoms"]:
-        """Potential at the atoms, in eV/e."""
+        """Potential at the atoms, in units of kₑ."""
         transformed = self.splines.transform(charges)
         # By sums over channels: XLA makes of the einsum many tiny products, a hundred times slower.
         channels = range(len(self.influence))
         smooth = jnp.asarray(sum(self.influence[:, b] * transformed[b][None] for b in channels))
         grid = jnp.fft.irfftn(smooth, s=self.splines.shape, axes=(1, 2, 3), norm="forward")
-        return self.constant * (self.splines.gather(grid) + self.real(charges))
+        return self.splines.gather(grid)
+
+    def square(self, charges: Float[Array, " atoms"]) -> Float[Array, ""]:
+        """The potential times the charges; its gradients cost half of those of the potential."""
+        transformed = self.splines.transform(charges)
+        channels = range(len(self.influence))
+        return jnp.asarray(
+            sum(
+                half_spectrum_sum(
+                    self.influence[a, b] * (transformed[a] * jnp.conj(transformed[b])).real,
+                    self.splines.shape,
+                )
+                for a in channels
+                for b in channels
+            )
+        )
+
+
+class MeshOperator(Operator):
+    """The sum with everything done that does not depend on the charges."""
+
+    real: RealSpace
+    waves: Waves
+    rough_waves: Waves | None
+    constant: float = eqx.field(static=True, default=KE)
+
+    def __call__(self, charges: Float[Array, " atoms"]) -> Float[Array, " atoms"]:
+        """Potential at the atoms, in eV/e."""
+        return self.constant * (self.waves(charges) + self.real(charges))
+
+    @property
+    def rough(self) -> "MeshOperator | None":
+        """With the coarser grid."""
+        rough = self.rough_waves
+        return None if rough is None else dataclasses.replace(self, waves=rough, rough_waves=None)
 
     def energy(self, charges: Float[Array, " atoms"]) -> Float[Array, ""]:
         """½ qᵀφ, in eV; its gradients cost half of those of the potential."""
-        transformed = self.splines.transform(charges)
-        channels = range(len(self.influence))
-        smooth = sum(
-            half_spectrum_sum(
-                self.influence[a, b] * (transformed[a] * jnp.conj(transformed[b])).real,
-                self.splines.shape,
-            )
-            for a in channels
-            for b in channels
-        )
-        return 0.5 * self.constant * (smooth + charges @ self.real(charges))
+        return 0.5 * self.constant * (self.waves.square(charges) + charges @ self.real(charges))
 
     def matrix(self) -> Float[Array, "atoms atoms"]:
         """The same map as a matrix, in eV/e², column by column."""
@@ -114,48 +137,49 @@ def mesh_operator(
     dressed = shared if bare is None else jnp.maximum(bare, narrowest)
     narrow = jnp.asarray(mesh.narrow, dtype=shared.dtype)[mesh.channel]
 
-    volume = jnp.linalg.det(cell)
-    slab = slab_term(widths, system, reciprocal)
-    return MeshOperator(
-        real=real_space(bare, dressed, narrow, volume, environment, cutoff=cutoff, slab=slab),
-        splines=splines(
-            system.positions @ jnp.linalg.inv(cell),
-            mesh.channel,
-            n_channels=len(mesh.narrow),
-            shape=mesh.shape,
-            order=mesh.order,
-        ),
-        influence=_influence(bare, dressed, cell, volume, system.real, mesh),
-        constant=constant,
-    )
-
-
-def _influence(
-    bare: Array | None,
-    dressed: Array,
-    cell: Array,
-    volume: Array,
-    real: Array,
-    mesh: Mesh,
-) -> Array:
-    """G by pair of channels on the half spectrum of the mesh."""
-    k_squared = squared_wave_numbers(cell, mesh.shape)
-    filled = k_squared > 0
-    k_squared = jnp.where(filled, k_squared, 1.0)
-    kernel = jnp.asarray(spline_factor(mesh.shape, mesh.order), cell.dtype) * jnp.where(
-        filled, 4 * math.pi / volume / k_squared, 0.0
-    )
-
     # All atoms of a channel have one width: its mean, so that derivatives find it.
-    members = jnp.where(real, 1.0, 0.0).astype(cell.dtype)
+    members = jnp.where(system.real, 1.0, 0.0).astype(cell.dtype)
     count = jnp.zeros(len(mesh.narrow), cell.dtype).at[mesh.channel].add(members)
 
     def of_channels(values: Array) -> Array:
         total = jnp.zeros(len(mesh.narrow), cell.dtype).at[mesh.channel].add(members * values)
         return total / jnp.maximum(count, 1.0)
 
-    dressed = of_channels(dressed)
-    bare = dressed if bare is None else of_channels(bare)
+    volume, fractional = jnp.linalg.det(cell), system.positions @ jnp.linalg.inv(cell)
+    squares = of_channels(dressed), of_channels(dressed if bare is None else bare)
+
+    def waves(shape: tuple[int, int, int], order: int) -> Waves:
+        return Waves(
+            splines(
+                fractional, mesh.channel, n_channels=len(mesh.narrow), shape=shape, order=order
+            ),
+            _influence(*squares, cell, mesh, shape, order),
+        )
+
+    slab = slab_term(widths, system, reciprocal)
+    return MeshOperator(
+        real=real_space(bare, dressed, narrow, volume, environment, cutoff=cutoff, slab=slab),
+        waves=waves(mesh.shape, mesh.order),
+        rough_waves=None if mesh.rough is None else waves(*mesh.rough),
+        constant=constant,
+    )
+
+
+def _influence(
+    dressed: Array,
+    bare: Array,
+    cell: Array,
+    mesh: Mesh,
+    shape: tuple[int, int, int],
+    order: int,
+) -> Array:
+    """G by pair of channels on the half spectrum of a grid."""
+    k_squared = squared_wave_numbers(cell, shape)
+    filled = k_squared > 0
+    k_squared = jnp.where(filled, k_squared, 1.0)
+    kernel = jnp.asarray(spline_factor(shape, order), cell.dtype) * jnp.where(
+        filled, 4 * math.pi / jnp.linalg.det(cell) / k_squared, 0.0
+    )
 
     def pair(a: int, b: int) -> Array:
         squares = dressed if mesh.narrow[a] and mesh.narrow[b] else bare

@@ -17,6 +17,11 @@ class Operator(eqx.Module):
     def matrix(self) -> Float[Array, "atoms atoms"]:
         """The same map as a matrix, in eV/e²."""
 
+    @property
+    def rough(self) -> "Operator | None":
+        """A map that differs little and costs less, if there is one."""
+        return None
+
     def energy(self, charges: Float[Array, " atoms"]) -> Float[Array, ""]:
         """½ qᵀφ, in eV."""
         return 0.5 * charges @ self(charges)

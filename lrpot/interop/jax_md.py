@@ -19,8 +19,8 @@ from lrpot.charges import Charges
 from lrpot.devices import in_full_precision
 from lrpot.environment import (
     Environment,
-    environment_from_displacement,
     environment_from_shifts,
+    environment_of_nearest,
 )
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors
@@ -100,7 +100,7 @@ def to_jax_md(
         small = _small_box_list(box, potential.cutoff, dr_threshold, model.pbc, neighbor_kwargs)
         return small, energy_fn
     neighbor_fn = partition.neighbor_list(
-        displacement,
+        displacement if model.box is None or not fractional_coordinates else _distance(model.box),
         jnp.asarray(1.0 if box is None else box),
         r_cutoff=potential.cutoff,
         dr_threshold=dr_threshold,
@@ -157,9 +157,11 @@ class JaxMdModel:
         box_change: float,
         pbc: ArrayLike | Sequence | None,
     ):
+        if box is None:
+            _check_free(displacement)
         _check_charge(potential, total_charge)
         check_elements(potential.elements, np.asarray(numbers))
-        self.potential, self.displacement = potential, displacement
+        self.potential = potential
         self.numbers = jnp.asarray(numbers, dtype=jnp.int32)
         self.total_charge = 0.0 if total_charge is None else total_charge
         self.fractional = fractional and box is not None
@@ -172,13 +174,11 @@ class JaxMdModel:
             positions[-1] = np.where(np.broadcast_to(True if pbc is None else pbc, 3), 0, 1) @ cell
             system = System(positions, self.numbers, cell=cell, pbc=pbc)
             self.pbc = system.pbc
-            if not all(self.pbc):
-                if not fractional:
-                    raise InputError(
-                        f"A box with pbc={self.pbc} needs fractional coordinates "
-                        "(`space.periodic_general`)."
-                    )
-                self.displacement = _partly_periodic(self.box, self.pbc)
+            if not all(self.pbc) and not fractional:
+                raise InputError(
+                    f"A box with pbc={self.pbc} needs fractional coordinates "
+                    "(`space.periodic_general`)."
+                )
             self.reciprocal = potential.reciprocal(system, growth=box_change)
 
     def is_small(self, dr_threshold: float, box_change: float) -> bool:
@@ -230,42 +230,16 @@ class JaxMdModel:
             positions = positions @ box_matrix(perturbation).astype(R.dtype).T
         charge = self.total_charge if total_charge is None else total_charge
         system = System(positions, self.numbers, cell=cell, total_charge=charge, pbc=self.pbc)
-        if images:
-            index, shifts = neighbor.idx.astype(jnp.int32), neighbor.shifts.astype(jnp.int32)
-            overflow = jnp.asarray(neighbor.did_buffer_overflow)
-            neighbors = Neighbors(index, shifts, self.reciprocal, overflow)
-            return system, environment_from_shifts(system, neighbors)
-        passed = {"box": box, "perturbation": perturbation}
-        return system, environment_from_displacement(
-            self.displacement,
-            R,
-            self.numbers,
-            neighbor.idx,
-            reciprocal=self.reciprocal,
-            **{name: value for name, value in passed.items() if value is not None},
-        )
+        if cell is not None and not images:
+            return system, environment_of_nearest(system, neighbor.idx, reciprocal=self.reciprocal)
+        shifts = neighbor.shifts.astype(jnp.int32) if images else None
+        overflow = jnp.asarray(neighbor.did_buffer_overflow, bool)
+        neighbors = Neighbors(neighbor.idx.astype(jnp.int32), shifts, self.reciprocal, overflow)
+        return system, environment_from_shifts(system, neighbors)
 
 
 def _by_coordinate(pbc: tuple[bool, bool, bool]) -> Array:
     return jnp.asarray(pbc)[None, :]
-
-
-def _partly_periodic(box: Array, pbc: tuple[bool, bool, bool]) -> Displacement:
-    """The displacement of `space.periodic_general` without images along open vectors of the box."""
-    default, periods = box_matrix(box), np.array(pbc)
-
-    def displacement(
-        Ra: Array, Rb: Array, box: Array | None = None, perturbation: Array | None = None, **_: Any
-    ) -> Array:
-        apart = Ra - Rb
-        apart = apart - jax.lax.stop_gradient(jnp.where(periods, jnp.round(apart), 0.0))
-        matrix = default if box is None else box_matrix(box)
-        vector = space.transform(matrix.astype(apart.dtype), apart)
-        if perturbation is None:
-            return vector
-        return box_matrix(perturbation).astype(vector.dtype) @ vector
-
-    return displacement
 
 
 def _small_box_list(
@@ -305,6 +279,28 @@ def _small_box_list(
     return functions(allocate, update)
 
 
+def _distance(box: Array) -> Callable[..., Array]:
+    """Distance to the nearest image, of fractional coordinates, for the search of neighbours.
+
+    Number by number: products of many small arrays take three times as long.
+    """
+    default = box_matrix(box)
+
+    def distance(
+        Ra: Array, Rb: Array, box: Array | None = None, perturbation: Array | None = None, **_: Any
+    ) -> Array:
+        matrix = (default if box is None else box_matrix(box)).astype(Ra.dtype)
+        if perturbation is not None:
+            matrix = box_matrix(perturbation).astype(Ra.dtype) @ matrix
+        apart = [Ra[vector] - Rb[vector] for vector in range(3)]
+        apart = [along - jnp.round(along) for along in apart]
+        return jnp.sqrt(
+            sum((row[0] * apart[0] + row[1] * apart[1] + row[2] * apart[2]) ** 2 for row in matrix)
+        )
+
+    return distance
+
+
 def _robust(neighbor_fn: Any, lengths: ArrayLike | None) -> partition.NeighborListFns:
     """The same, for coordinates anywhere and lists inside of nested `jit`.
 
@@ -337,6 +333,17 @@ def wrapped(R: Array, lengths: ArrayLike = 1.0) -> Array:
     lengths = jnp.broadcast_to(jnp.asarray(lengths, dtype=R.dtype), R.shape)
     remainder = R % lengths
     return jnp.where(remainder < lengths, remainder, 0.0)
+
+
+def _check_free(displacement: Displacement) -> None:
+    """Raise `InputError` if a displacement has periods."""
+    there, here = jnp.array([3.1e3, -1.7e3, 2.3e3]), jnp.zeros(3)
+    found = displacement(there, here)
+    if not np.allclose(found, there):
+        raise InputError(
+            f"Without a box, displacements are those of `space.free`; this one takes {there} for "
+            f"{found}. Give the `box` that goes with it."
+        )
 
 
 def _check_charge(potential: Potential, total_charge: ArrayLike | None) -> None:

@@ -248,6 +248,35 @@ def test_iterations_hardly_depend_on_size_and_shape_of_the_cell(lengths):
     assert int(compiled(without).iterations) > 1.5 * int(found.iterations)
 
 
+@pytest.mark.parametrize("rough", [1e-2, 0.3, 1e-9], ids=["rough", "too rough", "no double"])
+def test_a_rough_mesh_beside_the_true_one_changes_the_cost_alone(rough, monkeypatch):
+    monkeypatch.setattr("lrpot.electrostatics.coulomb.ROUGH", rough)
+    system, chi = scattered((9, 10, 11))
+    coulomb = CoulombSum(4.5, 1e-7, method="mesh")
+    iterative = model(hardness=(0.3, 1.8, 5.0), coulomb=coulomb, tolerance=1e-9)
+    dense = dataclasses.replace(iterative, solver="dense")
+    neighbors = lists(dataclasses.replace(iterative, solver="iterative"), system)
+    mesh = neighbors.reciprocal.mesh
+    assert (mesh.rough is None) == (rough < 1e-7)
+    assert mesh.rough is None or np.prod(mesh.rough[0]) < 0.5 * np.prod(mesh.shape)
+
+    def slope(equilibration):
+        def dipole(positions):
+            moved = dataclasses.replace(system, positions=positions)
+            environment = environment_from_shifts(moved, neighbors)
+            found = equilibration(jnp.asarray(chi)[:, None], moved, environment)
+            return found.charges @ jnp.sin(positions[:, 0]), found
+
+        return jax.jit(jax.value_and_grad(dipole, has_aux=True))(system.positions)
+
+    ((_, found), gradient), ((_, expected), true) = slope(iterative), slope(dense)
+    assert found.converged
+    assert found.residual < 1e-9
+    np.testing.assert_allclose(found.charges, expected.charges, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(found.phi, expected.phi, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(gradient, true, rtol=0, atol=1e-6 * np.abs(true).max())
+
+
 @pytest.mark.parametrize(
     "vacuum",
     [pytest.param(0.0, id="full", marks=pytest.mark.slow), pytest.param(30.0, id="half empty")],

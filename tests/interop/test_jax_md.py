@@ -460,6 +460,11 @@ def test_a_total_charge_that_2g_cannot_use_is_refused(all_routes):
         routes.energy_fn(routes.R, routes.neighbors, total_charge=1.0)
 
 
+def test_periods_without_a_box_are_refused():
+    with pytest.raises(lrpot.InputError, match=r"Give the `box` that goes with it"):
+        to_jax_md(build("hdnnp_2g"), space.periodic(20.0)[0], None, NUMBERS)
+
+
 def test_an_unknown_element_is_refused():
     with pytest.raises(lrpot.InputError, match=r"Element 8 \(O, atom 1\)"):
         to_jax_md(build("hdnnp_2g"), space.free()[0], None, np.array([11, 8]))
