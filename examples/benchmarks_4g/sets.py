@@ -44,7 +44,7 @@ class DataSet:
 
 
 SETS = {
-    "carbon_chain": DataSet("C10H2, C10H3⁺; GFN2-xTB"),
+    "carbon_chain": DataSet("C10H2, C10H3⁺; GFN2-xTB", cutoff=6.0),
     "ag3": DataSet("Ag3⁺, Ag3⁻; GFN1-xTB"),
     "nacl": DataSet("Na9Cl8⁺, Na8Cl8⁺; GFN1-xTB"),
     "anthracene": DataSet("2-X-anthracene, X = OH, NO2, O⁻, NH3⁺; GFN2-xTB", energy_epochs=300),
