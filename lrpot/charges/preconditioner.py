@@ -38,14 +38,14 @@ from lrpot.system import System
 SHORTEST = 1.4
 """Largest wave number in F, in 1/Å: beyond, one more wave does little for the iterations."""
 
-MOST_COLUMNS = 200
+MOST_COLUMNS = 300
 """Largest number of columns of F, those of the longest waves: preparing them costs its square."""
 
 SHORTEST_OF_MESH = 0.8
 """Largest wave number on the coarse mesh, in 1/Å: shorter waves see single atoms. The mesh is for
 cells in which even these would be too many for F."""
 
-MOST_BESIDE_MESH = 100
+MOST_BESIDE_MESH = 150
 """Columns of F where there is a coarse mesh."""
 
 
