@@ -108,7 +108,10 @@ def kill_in(process, folder, stage, epoch):
     return notes
 
 
-@pytest.mark.parametrize("optimiser", [pytest.param("adam", marks=pytest.mark.slow), "kalman"])
+@pytest.mark.parametrize(
+    "optimiser",
+    ["kalman", *(pytest.param(one, marks=pytest.mark.slow) for one in ("adam", "lbfgs"))],
+)
 def test_a_training_killed_in_each_stage_ends_bit_for_bit_as_an_unbroken_one(
     training, tmp_path, optimiser
 ):
