@@ -64,7 +64,7 @@ class ProjectedSolver(eqx.Module):
         weights: B Cᵀ, where a row of C sums over a group.
         correction: (C B Cᵀ)⁻¹.
         tolerance: Bound on max|P b - P M x|, in eV/e.
-        max_iterations: Bound on the applications of M.
+        max_iterations: Bound on the applications of M and its rough double in iterations.
     """
 
     matrix: ChargeMatrix

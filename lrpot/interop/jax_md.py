@@ -57,7 +57,8 @@ def to_jax_md(
 
     Args:
         potential: The potential.
-        displacement: Displacement function of `jax_md.space`.
+        displacement: Displacement function of `jax_md.space`, for the search of neighbours where
+            coordinates are in Å; energies find the nearest image by the box.
         box: Box that goes with it: a number, a vector or an upper triangular matrix with
             lattice vectors as columns. `None` for `space.free`.
         numbers: Atomic numbers.

@@ -13,6 +13,7 @@ from lrpot.charges import Equilibration, conjugate_gradients, preconditioner
 from lrpot.data import pad_neighbors
 from lrpot.descriptors import ACSF, Channels, Radial, Shells, identity_scaling
 from lrpot.electrostatics import CoulombSum
+from lrpot.electrostatics.mesh import MeshOperator
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
 from lrpot.neighbors import neighbor_list
@@ -248,9 +249,20 @@ def test_iterations_hardly_depend_on_size_and_shape_of_the_cell(lengths):
     assert int(compiled(without).iterations) > 1.5 * int(found.iterations)
 
 
-@pytest.mark.parametrize("rough", [1e-2, 0.3, 1e-9], ids=["rough", "too rough", "no double"])
-def test_a_rough_mesh_beside_the_true_one_changes_the_cost_alone(rough, monkeypatch):
+@pytest.mark.parametrize(
+    ("rough", "times"),
+    [(1e-2, 1.0), (0.3, 1.0), (1e-9, 1.0), (1e-2, 9.0), (1e-2, -9.0)],
+    ids=["rough", "very rough", "no double", "misleading", "not positive definite"],
+)
+def test_a_rough_mesh_beside_the_true_one_changes_the_cost_alone(rough, times, monkeypatch):
     monkeypatch.setattr("lrpot.electrostatics.coulomb.ROUGH", rough)
+    if times != 1.0:  # rounds with the double come to a halt
+        false = property(
+            lambda self: dataclasses.replace(
+                self, waves=self.rough_waves, constant=times * self.constant
+            )
+        )
+        monkeypatch.setattr(MeshOperator, "rough", false)
     system, chi = scattered((9, 10, 11))
     coulomb = CoulombSum(4.5, 1e-7, method="mesh")
     iterative = model(hardness=(0.3, 1.8, 5.0), coulomb=coulomb, tolerance=1e-9)
