@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from lrpot.errors import InputError
+from lrpot.config import read_table
+from lrpot.errors import InputError, suggestion
 
 app = typer.Typer(
     help="Machine-learning interatomic potentials with long-range physics.",
@@ -117,6 +118,20 @@ def evaluate(
         parity({model.stem: evaluation}, plots / "parity.png")
 
 
+def _from_file(context: Any, path: Path | None) -> Path | None:
+    """Take what is not on the command line from a table; its paths are relative to the file."""
+    if path is not None:
+        values = read_table(path)
+        known = [one.name or "" for one in context.command.params if one.name != "config"]
+        for name in values:
+            if name not in known:
+                raise InputError(f"Unknown key `{name}` in {path}. {suggestion(name, known)}")
+        for name in {"model", "structure", "folder"} & values.keys():
+            values[name] = path.parent / str(values[name])
+        context.default_map = values
+    return path
+
+
 @app.command()
 def md(
     model: Model,
@@ -134,6 +149,9 @@ def md(
     record_every: Annotated[int, typer.Option(help="Steps between two frames.")] = 20,
     restart_every: Annotated[int, typer.Option(help="Frames between two stored states.")] = 50,
     folder: Annotated[Path, typer.Option(help="For trajectory, log and state.")] = Path("md"),
+    formats: Annotated[
+        list[str], typer.Option("--format", help="Of the trajectory: xyz, netcdf; may be repeated.")
+    ] = ["xyz"],  # noqa: B006  (typer copies it)
     resume: Annotated[bool, typer.Option(help="Go on with what the folder holds.")] = True,
     max_temperature: Annotated[float, typer.Option(help="Stop above it, in K.")] = 1e5,
     max_drift: Annotated[
@@ -142,14 +160,28 @@ def md(
     max_extrapolation: Annotated[
         float | None, typer.Option(help="Stop outside of so many widths of the training range.")
     ] = None,
+    max_iterations: Annotated[
+        int | None, typer.Option(help="Stop when charges take more iterations in a step.")
+    ] = None,
+    max_uncertainty: Annotated[
+        float | None, typer.Option(help="Stop when a committee doubts a force by more, eV/Å.")
+    ] = None,
     devices: Annotated[int, typer.Option(help="How many share the atoms; 0 for all.")] = 1,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file of options, which those given here overrule.",
+            callback=_from_file,
+            is_eager=True,
+        ),
+    ] = None,
 ) -> None:
     """Run molecular dynamics in jax-md; called again, go on where it was interrupted."""
     from lrpot.interop.ase import from_ase
     from lrpot.md import Limits, run
 
-    potential, start = _potential(model, charge), _structure(structure)
+    potential, start = _potential(model, charge, committee=devices == 1), _structure(structure)
     trajectory = run(
         potential if devices == 1 else potential.on_devices(devices or None),
         from_ase(start, total_charge=charge),
@@ -163,8 +195,11 @@ def md(
         record_every=record_every,
         restart_every=restart_every,
         folder=folder,
+        formats=formats,
         resume=resume,
-        limits=Limits(max_temperature, max_drift, max_extrapolation),
+        limits=Limits(
+            max_temperature, max_drift, max_extrapolation, max_iterations, max_uncertainty
+        ),
         key=jax.random.key(seed),
         progress=console.is_terminal,
     )
@@ -244,15 +279,15 @@ def _structure(path: Path) -> Any:
         raise InputError(f"ASE cannot read {path}: {error}") from error
 
 
-def _potential(model: Path, charge: float | None) -> Any:
-    """One potential that can have the charge."""
+def _potential(model: Path, charge: float | None, *, committee: bool = False) -> Any:
+    """One potential that can have the charge, or a committee where it will do."""
     from lrpot.committee import Committee
     from lrpot.io import load
 
     potential = load(model)
-    if isinstance(potential, Committee):
+    if isinstance(potential, Committee) and not committee:
         raise InputError(
-            f"{model} is a committee, and this command runs one potential: store one with "
+            f"{model} is a committee, and this runs one potential: store one with "
             "`lrpot.save(path, committee.members[0])`, or use `lrpot.Calculator` in ASE."
         )
     if charge is not None and potential.charge_model is None:

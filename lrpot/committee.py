@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lrpot.charges import Charges
+from lrpot.environment import Environment
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors
-from lrpot.potential import Potential
+from lrpot.potential import Guess, Potential
+from lrpot.reciprocal import Reciprocal
 from lrpot.system import Prediction, System, Uncertainty
 from lrpot.terms import Term
 
@@ -91,6 +94,53 @@ class Committee(eqx.Module):
         """As `Potential.neighbors`: one list serves all members."""
         return self.members[0].neighbors(system, skin=skin, capacity=capacity)
 
+    @property
+    def cutoff(self) -> float:
+        """Range of the neighbour list that the members need, in Å."""
+        return self.members[0].cutoff
+
+    def reciprocal(self, system: System, *, growth: float = 0.0) -> Reciprocal | None:
+        """As `Potential.reciprocal`."""
+        return self.members[0].reciprocal(system, growth=growth)
+
+    def __call__(
+        self, system: System, environment: Environment, *, guess: Guess | None = None
+    ) -> tuple[Float[Array, " atoms"], Charges | None]:
+        """Mean energies by atom, in eV, and the charges of each member.
+
+        Args:
+            system: One system.
+            environment: Its environment.
+            guess: As for a potential, with a leading axis `members`.
+
+        Returns:
+            Energies, and charges all of whose arrays have a leading axis `members`.
+        """
+
+        def alone(member: Potential, guess: Guess | None) -> tuple[Array, Charges | None]:
+            return member(system, environment, guess=guess)
+
+        energies, charges = jax.vmap(alone)(self.stacked, guess)
+        return energies.mean(axis=0), charges
+
+    def uncertainty(
+        self, energy: Array, forces: Array | None, charges: Array | None
+    ) -> Uncertainty:
+        """Expected errors, from predictions of the members.
+
+        Args:
+            energy: [members], in eV.
+            forces: [members, atoms, 3], in eV/Å.
+            charges: [members, atoms], in e.
+        """
+        energy = self.factors["energy"] * jnp.std(energy, axis=0)
+        if forces is not None:
+            variance = jnp.mean(jnp.std(forces, axis=0) ** 2, axis=-1)
+            forces = self.factors["forces"] * jnp.sqrt(variance)
+        if charges is not None:
+            charges = self.factors["charges"] * jnp.std(charges, axis=0)
+        return Uncertainty(energy, forces, charges)
+
     def summary(self, each: Prediction) -> Prediction:
         """The mean of what the members predict, and their uncertainty.
 
@@ -98,24 +148,14 @@ class Committee(eqx.Module):
             each: Predictions of the members, with a leading axis `members`.
         """
         mean: Prediction = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), each)
-        forces, charges = _spread(each.forces), _spread(each.charges)
-        if forces is not None:
-            forces = self.factors["forces"] * jnp.sqrt(jnp.mean(forces**2, axis=-1))
-        if charges is not None:
-            charges = self.factors["charges"] * charges
-        energy = self.factors["energy"] * jnp.std(each.energy, axis=0)
         return dataclasses.replace(
             mean,
             overflow=each.overflow.any(axis=0),
             converged=each.converged.all(axis=0),
             iterations=None if each.iterations is None else each.iterations.max(axis=0),
             residual=None if each.residual is None else each.residual.max(axis=0),
-            uncertainty=Uncertainty(energy, forces, charges),
+            uncertainty=self.uncertainty(each.energy, each.forces, each.charges),
         )
-
-
-def _spread(values: Array | None) -> Array | None:
-    return None if values is None else jnp.std(values, axis=0)
 
 
 def unstacked(stacked: Potential) -> tuple[Potential, ...]:

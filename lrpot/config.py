@@ -20,14 +20,22 @@ def read_toml(path: str | Path, cls: type[T]) -> T:
         InputError: If the file is missing or not TOML, a key is unknown (the nearest known
             one is named) or a value has the wrong type.
     """
+    return from_mapping(cls, read_table(path), where=str(path))
+
+
+def read_table(path: str | Path) -> dict[str, Any]:
+    """What a TOML file holds.
+
+    Raises:
+        InputError: If the file is missing or not TOML.
+    """
     try:
         with Path(path).open("rb") as file:
-            values = tomllib.load(file)
+            return tomllib.load(file)
     except OSError as error:
         raise InputError(f"Cannot read the configuration {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid TOML: {error}.") from None
-    return from_mapping(cls, values, where=str(path))
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str = "configuration") -> T:

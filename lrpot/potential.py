@@ -28,8 +28,9 @@ from lrpot.reciprocal import Reciprocal
 from lrpot.system import System
 from lrpot.terms import Coulomb, SiteEnergy, Term
 
-Guess = tuple[Float[Array, " atoms"], Float[Array, " atoms"]]
-"""Charges and their adjoint, in e: what an iterative solver starts from."""
+Guess = tuple[Float[Array, "*members atoms"], Float[Array, "*members atoms"]]
+"""Charges and their adjoint, in e: what an iterative solver starts from. For a committee of each
+member."""
 
 
 class Potential(eqx.Module):

@@ -156,6 +156,45 @@ def test_md_writes_trajectory_and_log(run, folder):
     )
 
 
+def test_md_takes_a_table_and_flags_overrule_it(run, folder):
+    """Paths are relative to the file, which need not be where the command runs."""
+    (folder / "runs").mkdir()
+    (folder / "runs" / "md.toml").write_text(
+        """model = "../4g.lrpot"
+structure = "../data.xyz"
+folder = "warm"
+formats = ["netcdf"]
+ensemble = "langevin"
+steps = 8
+record_every = 2
+charge = 1
+"""
+    )
+    status, output, _ = run("md", "--config", "runs/md.toml", "--steps", "4")
+    assert status == 0, output
+    assert output.startswith("4 steps, mean temperature")
+    found = sorted(path.name for path in (folder / "runs" / "warm").iterdir())
+    assert found == ["checkpoint.safetensors", "log.csv", "trajectory.nc"]
+    (folder / "runs" / "wrong.toml").write_text("stepps = 8")
+    status, _, errors = run("md", "4g.lrpot", "data.xyz", "--config", "runs/wrong.toml")
+    assert status == 1
+    assert "Unknown key `stepps` in runs/wrong.toml. Did you mean `steps`?" in errors
+
+
+def test_md_of_a_committee(run, folder):
+    members = [lrpot.load(folder / "4g.lrpot")] * 2
+    lrpot.save(folder / "both.lrpot", lrpot.Committee(members))
+    options = ("--charge", "1", "--steps", "2", "--folder", "both")
+    status, _, _ = run("md", "both.lrpot", "data.xyz", *options)
+    assert status == 0
+    with (folder / "both" / "log.csv").open(newline="") as file:
+        doubts = [float(row["energy_uncertainty_eV"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(doubts, 0.0, atol=1e-12)
+    status, _, errors = run("md", "both.lrpot", "data.xyz", "--devices", "2", *options)
+    assert status == 1
+    assert "both.lrpot is a committee, and this runs one potential" in errors
+
+
 def test_relax_writes_the_minimum(run, folder):
     options = ("--tolerance", "0.05", "--charge", "1")
     status, output, _ = run("relax", "4g.lrpot", "data.xyz", "relaxed.xyz", *options)

@@ -30,26 +30,32 @@ class ChargeMemory(eqx.Module):
     when atoms jump, as after a swap of replicas or a Monte Carlo move.
 
     Attributes:
-        charges: Charges of the last steps, the latest first, in e.
+        charges: Charges of the last steps, the latest first, in e; of each member, if there are
+            several.
         adjoint: Adjoint charges of the same steps, in e.
         steps: How many have been remembered.
         failures: How many of those were not solved to the tolerance.
+        iterations: That the last step took.
     """
 
-    charges: Float[Array, "depth atoms"]
-    adjoint: Float[Array, "depth atoms"]
+    charges: Float[Array, "depth *members atoms"]
+    adjoint: Float[Array, "depth *members atoms"]
     steps: Int[Array, ""]
     failures: Int[Array, ""]
+    iterations: Int[Array, ""]
 
     @in_full_precision
-    def guess(self) -> tuple[Float[Array, " atoms"], Float[Array, " atoms"]]:
+    def guess(self) -> tuple[Float[Array, "*members atoms"], Float[Array, "*members atoms"]]:
         """Charges and adjoint of the next step; zeros, a cold start, of an empty memory."""
         depth = len(self.charges)
         table = jnp.asarray(_predictors(depth), self.charges.dtype)
         weights = table[jnp.minimum(self.steps, depth)]
-        return weights @ self.charges, weights @ self.adjoint
+        charges, adjoint = (
+            jnp.tensordot(weights, values, axes=1) for values in (self.charges, self.adjoint)
+        )
+        return charges, adjoint
 
-    def latest(self) -> tuple[Float[Array, " atoms"], Float[Array, " atoms"]]:
+    def latest(self) -> tuple[Float[Array, "*members atoms"], Float[Array, "*members atoms"]]:
         """Charges and adjoint of the last step, for positions that are still the same."""
         return self.charges[0], self.adjoint[0]
 
@@ -57,27 +63,29 @@ class ChargeMemory(eqx.Module):
         """The memory with one more step; as it is where charges are not found iteratively."""
         if charges is None or charges.adjoint is None:
             return self
+        iterations = jnp.zeros((), jnp.int32) if charges.iterations is None else charges.iterations
         return ChargeMemory(
             charges=jnp.concatenate([charges.charges[None], self.charges[:-1]]),
             adjoint=jnp.concatenate([charges.adjoint[None], self.adjoint[:-1]]),
             steps=self.steps + 1,
-            failures=self.failures + ~charges.converged,
+            failures=self.failures + ~charges.converged.all(),
+            iterations=iterations.max(),
         )
 
 
-def charge_memory(n_atoms: int, *, depth: int = 5, dtype: jnp.dtype | None = None) -> ChargeMemory:
+def charge_memory(*shape: int, depth: int = 5, dtype: jnp.dtype | None = None) -> ChargeMemory:
     """An empty memory.
 
     Args:
-        n_atoms: Number of atoms, padding included.
+        *shape: Number of atoms, padding included; for a committee, the number of members before.
         depth: Steps to remember. More foresee smoother motion; fewer are less sensitive to noise.
         dtype: Of the charges; that of JAX's floats by default.
     """
     if depth < 1:
         raise InputError(f"A memory holds at least one step, got depth={depth}.")
-    nothing = jnp.zeros((depth, n_atoms), dtype=dtype)
+    nothing = jnp.zeros((depth, *shape), dtype=dtype)
     none = jnp.zeros((), jnp.int32)
-    return ChargeMemory(nothing, nothing, steps=none, failures=none)
+    return ChargeMemory(nothing, nothing, steps=none, failures=none, iterations=none)
 
 
 @functools.lru_cache(maxsize=16)

@@ -16,6 +16,7 @@ from jax_md import custom_partition, partition, space
 from jaxtyping import Array, ArrayLike, Float
 
 from lrpot.charges import Charges
+from lrpot.committee import Committee
 from lrpot.devices import in_full_precision
 from lrpot.environment import (
     Environment,
@@ -32,7 +33,7 @@ NeighborFns = partition.NeighborListFns | custom_partition.NeighborListMultiImag
 
 
 def to_jax_md(
-    potential: Potential,
+    potential: Potential | Committee,
     displacement: Displacement,
     box: ArrayLike | None,
     numbers: ArrayLike,
@@ -56,7 +57,7 @@ def to_jax_md(
     iteratively start from scratch in every step; `lrpot.interop.jax_md_memory` lets them remember.
 
     Args:
-        potential: The potential.
+        potential: The potential, or a committee, whose mean energy it is.
         displacement: Displacement function of `jax_md.space`, for the search of neighbours where
             coordinates are in Å; energies find the nearest image by the box.
         box: Box that goes with it: a number, a vector or an upper triangular matrix with
@@ -115,7 +116,7 @@ def to_jax_md(
 
 
 def charges_for_jax_md(
-    potential: Potential,
+    potential: Potential | Committee,
     displacement: Displacement,
     box: ArrayLike | None,
     numbers: ArrayLike,
@@ -128,7 +129,8 @@ def charges_for_jax_md(
     """A function `charges_fn(R, neighbor=..., ...)` to go with the energy function.
 
     Arguments are those of `to_jax_md`. It returns everything that the charge model says, the
-    flag `converged` included, which an energy function has no room for.
+    flag `converged` included, which an energy function has no room for; of a committee, with a
+    leading axis for its members.
     """
     if potential.charge_model is None:
         raise InputError(f"A potential of recipe `{potential.recipe}` has no charges.")
@@ -149,7 +151,7 @@ class JaxMdModel:
 
     def __init__(
         self,
-        potential: Potential,
+        potential: Potential | Committee,
         displacement: Displacement,
         box: ArrayLike | None,
         numbers: ArrayLike,
@@ -347,7 +349,7 @@ def _check_free(displacement: Displacement) -> None:
         )
 
 
-def _check_charge(potential: Potential, total_charge: ArrayLike | None) -> None:
+def _check_charge(potential: Potential | Committee, total_charge: ArrayLike | None) -> None:
     if total_charge is not None and potential.charge_model is None:
         raise InputError(
             f"A potential of recipe `{potential.recipe}` has no charges and cannot use a total "

@@ -12,6 +12,7 @@ import jax
 from jaxtyping import Array, ArrayLike, Float
 
 from lrpot.charges import ChargeMemory, Charges, charge_memory
+from lrpot.committee import Committee
 from lrpot.interop.jax_md import Displacement, JaxMdModel
 from lrpot.potential import Potential
 
@@ -20,7 +21,7 @@ ForceFn = Callable[..., tuple[Any, Charges | None]]
 
 
 def forces_for_jax_md(
-    potential: Potential,
+    potential: Potential | Committee,
     displacement: Displacement,
     box: ArrayLike | None,
     numbers: ArrayLike,
@@ -34,7 +35,8 @@ def forces_for_jax_md(
 
     Arguments are those of `lrpot.interop.jax_md.to_jax_md`, whose neighbour lists it takes. Of
     the charges, `adjoint`, `iterations` and `converged` say how an iterative solver fared; they
-    are `None` for a potential without charges.
+    are `None` for a potential without charges. Of a committee these are the mean forces, and the
+    charges of each member.
     """
     model = JaxMdModel(
         potential, displacement, box, numbers, total_charge, fractional_coordinates, box_change, pbc
@@ -54,7 +56,12 @@ def forces_for_jax_md(
 
 
 def remembering(
-    simulator: Callable[..., Any], force_fn: ForceFn, *args: Any, depth: int = 5, **kwargs: Any
+    simulator: Callable[..., Any],
+    force_fn: ForceFn,
+    *args: Any,
+    depth: int = 5,
+    members: int | None = None,
+    **kwargs: Any,
 ) -> tuple[Callable[..., tuple[Any, ChargeMemory]], Callable[..., tuple[Any, ChargeMemory]]]:
     """Any simulation of `jax_md.simulate`, with a memory beside its state.
 
@@ -73,7 +80,9 @@ def remembering(
         force_fn: From `forces_for_jax_md`.
         *args, **kwargs: Passed on to the simulator.
         depth: Steps to remember.
+        members: Of a committee, each of which has its own charges.
     """
+    several = () if members is None else (members,)
     # Forces are computed deep inside of the integrator, which has no room for anything else:
     # what goes in and comes out besides passes by it while one step is traced.
     inside: list[ChargeMemory] = []
@@ -100,7 +109,7 @@ def remembering(
             outside.clear()
 
     def init(key: Array, R: Array, *values: Any, **rest: Any) -> tuple[Any, ChargeMemory]:
-        empty = charge_memory(len(R), depth=depth, dtype=R.dtype)
+        empty = charge_memory(*several, len(R), depth=depth, dtype=R.dtype)
         return traced(start, empty, key, R, *values, **rest)
 
     def step(state: Any, memory: ChargeMemory, **rest: Any) -> tuple[Any, ChargeMemory]:

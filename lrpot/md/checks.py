@@ -7,6 +7,7 @@ import numpy as np
 from lrpot.elements import SYMBOLS
 from lrpot.errors import InputError
 from lrpot.md.settings import Limits
+from lrpot.md.simulation import DOUBTS
 from lrpot.system import System
 
 STRONG = 1e3
@@ -60,6 +61,18 @@ def check_frame(
             f"limit is {limits.drift:g}. Shorten the time step, compute in float64, or look for a "
             f"potential that is not smooth there. {KEPT}"
         )
+    if limits.iterations is not None and frame["iterations"] > limits.iterations:
+        raise InputError(
+            f"Step {step} took {int(frame['iterations'])} iterations for its charges; the limit is "
+            f"{limits.iterations}. Look for atoms that come too close, or for charges that jump; "
+            f"a shorter time step lets the steps before foresee them. {KEPT}"
+        )
+    if limits.uncertainty is not None and frame[DOUBTS[1]] > limits.uncertainty:
+        raise InputError(
+            f"After {step} steps the committee is uncertain: a force may be wrong by "
+            f"{float(frame[DOUBTS[1]]):.3g} eV/Å; the limit is {limits.uncertainty:g}. Label this "
+            f"structure and train with it. {KEPT}"
+        )
     if limits.extrapolation is not None:
         _check_extrapolation(frame["extrapolation"], step, system, limits.extrapolation)
 
@@ -70,8 +83,8 @@ def _check_charges(frame: dict[str, Any], step: int) -> None:
     solver = ""
     if "residual" in frame:
         solver = (
-            f" Solved now in {int(frame['iterations'])} iterations, they are out of balance by "
-            f"{float(frame['residual']):.2g} eV/e."
+            f" After the {int(frame['iterations'])} iterations of the last step they are out of "
+            f"balance by {float(frame['residual']):.2g} eV/e."
         )
     raise InputError(
         f"After {step} steps the charges are not equilibrated (not converged in "

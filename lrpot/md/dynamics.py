@@ -2,7 +2,9 @@
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +12,14 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from lrpot.checkpoint import fingerprint
+from lrpot.committee import Committee
 from lrpot.errors import InputError
 from lrpot.md.checks import check_frame, check_start
+from lrpot.md.formats import check_formats
 from lrpot.md.progress import bar
 from lrpot.md.recorder import Recorder
 from lrpot.md.settings import Ensemble, Limits, Settings
-from lrpot.md.simulation import Simulation
+from lrpot.md.simulation import DOUBTS, Simulation
 from lrpot.potential import Potential
 from lrpot.system import System, upright
 
@@ -39,7 +43,8 @@ class Trajectory:
             made higher where it leaves less than `SPACE` for the atoms to move.
         positions: [frames, atoms, 3], in Å.
         velocities: [frames, atoms, 3], in Å/fs.
-        log: One array per column of `LOG`, at constant pressure of `BREATHING_LOG`.
+        log: One array per column of `LOG`, at constant pressure of `BREATHING_LOG`, and with a
+            committee of `lrpot.md.simulation.DOUBTS`.
             `conserved_eV` is the total energy in the `nve` ensemble and includes thermostat and
             barostat in `nvt` and `npt`; under `langevin` friction nothing is conserved and it is
             the total energy. `temperature_K` does without the centre of mass, which rests, except
@@ -68,7 +73,7 @@ class Trajectory:
 
 
 def run(
-    potential: Potential,
+    potential: Potential | Committee,
     system: System,
     *,
     steps: int,
@@ -82,6 +87,7 @@ def run(
     restart_every: int = 50,
     masses: np.ndarray | None = None,
     folder: str | Path | None = None,
+    formats: Sequence[str] = ("xyz",),
     resume: bool = True,
     limits: Limits | None = None,
     key: PRNGKeyArray,
@@ -95,7 +101,8 @@ def run(
     begins where it went on; the files hold everything.
 
     Args:
-        potential: The potential.
+        potential: The potential, or a committee, whose mean forces move the atoms and whose
+            uncertainties go into the log.
         system: Where to start; its total charge stays what it is.
         steps: Number of time steps, those of an interrupted run included.
         timestep: In fs.
@@ -108,8 +115,10 @@ def run(
         record_every: Steps between two recorded frames.
         restart_every: Recorded frames between two stored states; there is one at the end, too.
         masses: [atoms], in amu; those of the elements when not given.
-        folder: Where to write `trajectory.xyz` (extended XYZ) and `log.csv`, frame by frame while
-            the simulation runs, and `checkpoint.safetensors`, the state to go on from.
+        folder: Where to write the trajectory and `log.csv`, frame by frame while the simulation
+            runs, and `checkpoint.safetensors`, the state to go on from.
+        formats: Of the trajectory: `xyz` for `trajectory.xyz` (extended XYZ), `netcdf` for
+            `trajectory.nc` (NetCDF in the convention of AMBER, binary), both, or none.
         resume: Whether to go on with what the folder holds; otherwise it is overwritten.
         limits: When to stop because something went wrong; see `Limits` for what is checked
             when not given.
@@ -133,18 +142,25 @@ def run(
         raise InputError(
             f"`steps` and `restart_every` must be positive, got {steps} and {restart_every}."
         )
+    check_formats(formats)
     _check_system(potential, system, settings)
     system = upright_system(system)
     masses = masses_of(system, masses)
     limits = Limits() if limits is None else limits
+    charged = potential.charge_model is not None
     columns = BREATHING_LOG if ensemble == "npt" else LOG
+    if isinstance(potential, Committee):
+        columns += DOUBTS if charged else DOUBTS[:2]
+    elif limits.uncertainty is not None:
+        raise InputError("A limit of the uncertainty needs a committee, and this is one potential.")
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.key_data(key)  # numbers can be stored
     identity = fingerprint(potential, dataclasses.asdict(settings), system, masses, key)
     # jax-md 0.2.29 mixes int32 and int64 in its cell lists, once per compilation.
     warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
     folder = None if folder is None else Path(folder)
-    recorder = Recorder(folder, system, columns, identity, resume=resume)
+    files: dict[str, Any] = dict(formats=formats, charged=charged, resume=resume)
+    recorder = Recorder(folder, system, columns, identity, **files)
     simulation = Simulation(potential, system, settings, masses)
     extrapolation = limits.extrapolation is not None
     try:
@@ -188,7 +204,7 @@ def run(
     )
 
 
-def _check_system(potential: Potential, system: System, settings: Settings) -> None:
+def _check_system(potential: Potential | Committee, system: System, settings: Settings) -> None:
     if system.external is not None or system.fragments is not None:
         raise InputError(
             "Fields, applied potentials and fragments are known to `lrpot.predict`, but not to "

@@ -1,27 +1,21 @@
 """What a simulation leaves in its folder: trajectory, log, and the state to go on from.
 
-All three belong together: the state knows how long the two files were when it was stored, and
-what is beyond that, a half-written frame or whole ones, is written again.
+All of it belongs together: the state knows how long the files were when it was stored, and what is
+beyond that, a half-written frame or whole ones, is written again.
 """
 
 import contextlib
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ase
-import ase.io
 import numpy as np
 
 from lrpot.checkpoint import FILE, read_checkpoint, read_notes, write_checkpoint
 from lrpot.errors import InputError
-from lrpot.files import GrowingFile
+from lrpot.md.formats import LOG_FILE, FrameFile, LogFile, trajectory_file
 from lrpot.md.simulation import Simulation, State, capacities
 from lrpot.system import System
-
-TRAJECTORY, TABLE = "trajectory.xyz", "log.csv"
 
 
 class Recorder:
@@ -32,6 +26,8 @@ class Recorder:
         system: The system as it is simulated.
         columns: Columns of the log.
         fingerprint: Of everything that makes the simulation what it is.
+        formats: Of the trajectory.
+        charged: Whether frames have charges.
         resume: Whether to go on from the state that the folder holds.
 
     Raises:
@@ -45,12 +41,13 @@ class Recorder:
         columns: Sequence[str],
         fingerprint: str,
         *,
+        formats: Sequence[str],
+        charged: bool,
         resume: bool,
     ):
-        self.folder, self.system, self.columns = folder, system, columns
-        self.fingerprint = fingerprint
+        self.folder, self.fingerprint = folder, fingerprint
         self.notes: dict[str, Any] | None = None
-        self._files: list[GrowingFile] = []
+        self._files: dict[str, FrameFile] = {}
         if folder is None:
             return
         with self._explaining("Choose another folder."):
@@ -62,17 +59,25 @@ class Recorder:
                     "differ. Simulate in another folder, or start over with `resume=False` "
                     "(`--no-resume`), which overwrites it."
                 )
-            sizes = (0, 0) if self.notes is None else self.notes["sizes"]
-            if self.notes is None:
+            sizes = dict.fromkeys((*formats, LOG_FILE), 0)
+            if self.notes is not None:
+                if sizes.keys() != self.notes["sizes"].keys():
+                    raise InputError(
+                        f"{folder} holds a simulation with {', '.join(self.notes['sizes'])}, which "
+                        f"cannot go on with {', '.join(sizes)}. Ask for the formats that it has."
+                    )
+                sizes = self.notes["sizes"]
+            else:
                 (folder / FILE).unlink(missing_ok=True)
             try:
-                for name, size in zip((TRAJECTORY, TABLE), sizes, strict=True):
-                    self._files.append(GrowingFile(folder / name, size))
-            except InputError:
+                for name in formats:
+                    self._files[name] = trajectory_file(
+                        name, folder, sizes[name], system, charged=charged
+                    )
+                self._files[LOG_FILE] = LogFile(folder / LOG_FILE, sizes[LOG_FILE], columns)
+            except (InputError, OSError):
                 self.close()
                 raise
-            if self.notes is None:
-                self._files[1].append(_row(columns))
 
     def restored(self, simulation: Simulation) -> State:
         """The stored state; the simulation is prepared for its box."""
@@ -87,18 +92,17 @@ class Recorder:
         return read_checkpoint(self.folder, blank)
 
     def write(self, frame: dict[str, Any]) -> None:
-        """Append one frame to the trajectory and the log, to both or to none."""
+        """Append one frame to the trajectory and the log, to all files or to none."""
         if self.folder is None:
             return
-        pieces = _xyz(self.system, frame), _row([f"{frame[name]:.10g}" for name in self.columns])
-        before = [file.size for file in self._files]
+        before = {name: file.size for name, file in self._files.items()}
         with self._explaining("All is well up to the frame before; make room and go on."):
             try:
-                for file, piece in zip(self._files, pieces, strict=True):
-                    file.append(piece)
+                for file in self._files.values():
+                    file.write(frame)
             except OSError:
-                for file, size in zip(self._files, before, strict=True):
-                    file.cut(size)
+                for name, size in before.items():
+                    self._files[name].cut(size)
                 raise
 
     def store(self, simulation: Simulation, state: State, *, step: int, start: float) -> None:
@@ -106,13 +110,13 @@ class Recorder:
         if self.folder is None:
             return
         with self._explaining("The last state that was stored is still there."):
-            for file in self._files:
+            for file in self._files.values():
                 file.sync()
             self.notes = {
                 "fingerprint": self.fingerprint,
                 "step": step,
                 "start": start,
-                "sizes": [file.size for file in self._files],
+                "sizes": {name: file.size for name, file in self._files.items()},
                 "reference": _listed(simulation.reference),
                 "allocated": _listed(simulation.allocated),
                 "capacities": capacities(state.neighbors),
@@ -121,7 +125,7 @@ class Recorder:
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._files:
+        for file in self._files.values():
             file.close()
 
     @contextlib.contextmanager
@@ -132,31 +136,6 @@ class Recorder:
             raise InputError(
                 f"Cannot write to {self.folder}: {error.strerror}. {advice}"
             ) from error
-
-
-def _row(values: Sequence[str]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerow(values)
-    return text.getvalue().encode()
-
-
-def _xyz(system: System, frame: dict[str, Any]) -> bytes:
-    atoms = ase.Atoms(
-        np.asarray(system.numbers),
-        frame["positions"],
-        cell=frame.get("cells"),
-        pbc=system.pbc,
-        info={
-            "time_fs": frame["time_fs"],
-            "total_charge": float(system.total_charge),
-            "potential_energy": float(frame["potential_energy_eV"]),
-        },
-    )
-    if "charges" in frame:
-        atoms.arrays["charge"] = frame["charges"]
-    text = io.StringIO()
-    ase.io.write(text, atoms, format="extxyz")
-    return text.getvalue().encode()
 
 
 def _listed(box: np.ndarray | None) -> list[list[float]] | None:

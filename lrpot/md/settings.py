@@ -89,14 +89,19 @@ class Limits:
             any. Under `langevin` nothing is conserved.
         extrapolation: How far a feature of the descriptor may be outside of its range in the
             training data, relative to the width of that range; `None` for any distance.
+        iterations: Most iterations for the charges of a step; `None` for as many as the solver
+            allows.
+        uncertainty: Largest expected error of a component of a force, in eV/Å, by the
+            disagreement of a committee; `None` for any.
     """
 
     temperature: float = EXPLODED
     drift: float | None = None
     extrapolation: float | None = None
+    iterations: int | None = None
+    uncertainty: float | None = None
 
     def __post_init__(self):
-        for name in ("temperature", "drift", "extrapolation"):
-            value = getattr(self, name)
+        for name, value in dataclasses.asdict(self).items():
             if value is not None and not value >= 0:
                 raise InputError(f"The limit `{name}` must not be negative, got {value}.")

@@ -9,7 +9,8 @@ import numpy as np
 from jax_md import quantity, simulate, space
 from jaxtyping import Array
 
-from lrpot.charges import ChargeMemory
+from lrpot.charges import ChargeMemory, Charges
+from lrpot.committee import Committee
 from lrpot.descriptors import ACSF
 from lrpot.devices import in_full_precision
 from lrpot.errors import InputError
@@ -17,12 +18,15 @@ from lrpot.interop.jax_md import JaxMdModel, to_jax_md
 from lrpot.interop.jax_md_memory import forces_for_jax_md, remembering
 from lrpot.interop.jax_md_npt import chain_energy, forces_and_virial, npt_invariant, npt_nose_hoover
 from lrpot.md.settings import Settings
-from lrpot.potential import Potential
+from lrpot.potential import Guess, Potential
 from lrpot.system import System
 from lrpot.units import BAR, BOLTZMANN, FEMTOSECOND
 
 SKIN = 0.5
 """Of the neighbour list, in Å."""
+
+DOUBTS = ("energy_uncertainty_eV", "forces_uncertainty_eV_A", "charges_uncertainty_e")
+"""Expected errors from a committee, in the log: of the energy, and the largest of any atom."""
 
 BREATH = 0.05
 """A box may change by this fraction before neighbours and waves are chosen anew for it."""
@@ -59,8 +63,13 @@ class Simulation:
     shift: Any
 
     def __init__(
-        self, potential: Potential, system: System, settings: Settings, masses: np.ndarray
+        self,
+        potential: Potential | Committee,
+        system: System,
+        settings: Settings,
+        masses: np.ndarray,
     ):
+        self.members = len(potential.members) if isinstance(potential, Committee) else None
         self.potential, self.system, self.settings = potential, system, settings
         self.masses = jnp.asarray(masses, dtype=system.positions.dtype)
         self.breathes = settings.ensemble == "npt"
@@ -90,8 +99,9 @@ class Simulation:
 
     def _integrator(self, force_fn: Any) -> tuple[Any, Any]:
         settings, shift = self.settings, self.shift
+        remember = functools.partial(remembering, members=self.members)
         if settings.ensemble == "npt":
-            return remembering(
+            return remember(
                 npt_nose_hoover,
                 forces_and_virial(self.model),
                 settings.dt,
@@ -101,10 +111,10 @@ class Simulation:
                 tau_box=settings.tau_box,
             )
         if settings.ensemble == "nve":
-            return remembering(simulate.nve, force_fn, shift, settings.dt)
+            return remember(simulate.nve, force_fn, shift, settings.dt)
         if settings.ensemble == "nvt":
             chain = simulate.default_nhc_kwargs(settings.tau, {})
-            init, step = remembering(
+            init, step = remember(
                 simulate.nvt_nose_hoover, force_fn, shift, settings.dt, settings.kT, **chain
             )
 
@@ -115,7 +125,7 @@ class Simulation:
 
             return resting, step
         gamma = 1 / settings.tau
-        return remembering(
+        return remember(
             simulate.nvt_langevin, force_fn, shift, settings.dt, settings.kT, gamma=gamma
         )
 
@@ -254,7 +264,8 @@ class Simulation:
         atoms, settings = state.atoms, self.settings
         box: dict[str, Any] = {"box": atoms.box} if self.breathes else {}
         surroundings = self.model.surroundings(atoms.position, state.neighbors, **box)
-        energies, charges = self.potential(*surroundings, guess=state.memory.latest())
+        guess = state.memory.latest()
+        energies, charges = self.potential(*surroundings, guess=guess)
         potential = energies.sum()
         kinetic = quantity.kinetic_energy(momentum=atoms.momentum, mass=atoms.mass)
         measured = {
@@ -264,6 +275,7 @@ class Simulation:
             "temperature_K": 2 * kinetic / (self.freedom * BOLTZMANN),
             "largest_force": jnp.sqrt(jnp.max(jnp.sum(atoms.force**2, axis=-1))),
             "failures": state.memory.failures,
+            "iterations": state.memory.iterations,
         }
         if settings.ensemble == "nvt":
             measured["conserved_eV"] += chain_energy(atoms.chain, settings.kT)
@@ -273,14 +285,45 @@ class Simulation:
             )
             measured["volume_A3"] = atoms.volume
             measured["pressure_bar"] = atoms.pressure / BAR
+        if isinstance(self.potential, Committee):
+            measured |= self._doubts(self.potential, state, charges, **box)
+            charges = None if charges is None else _as_one(charges)
         if charges is not None:
             measured["charges"] = charges.charges
             measured["converged"] = charges.converged
-            if charges.iterations is not None:
-                measured |= {"iterations": charges.iterations, "residual": charges.residual}
+            if charges.residual is not None:
+                measured["residual"] = charges.residual
         if extrapolation:
             measured["extrapolation"] = _extrapolation(self.potential, *surroundings)
         return measured
+
+    def _doubts(
+        self, committee: Committee, state: State, charges: Charges | None, **box: Any
+    ) -> dict[str, Any]:
+        """How far the members of a committee disagree about a state."""
+
+        def energy(R: Array, member: Potential, guess: Guess) -> Array:
+            surroundings = self.model.surroundings(R, state.neighbors, **box)
+            return member(*surroundings, guess=guess)[0].sum()
+
+        alone = jax.vmap(jax.value_and_grad(energy), (None, 0, 0))
+        energies, slopes = alone(state.atoms.position, committee.stacked, state.memory.latest())
+        found: Any = committee.uncertainty(
+            energies, slopes, None if charges is None else charges.charges
+        )
+        doubts = {DOUBTS[0]: found.energy, DOUBTS[1]: jnp.max(found.forces)}
+        return doubts if found.charges is None else {**doubts, DOUBTS[2]: jnp.max(found.charges)}
+
+
+def _as_one(charges: Charges) -> Charges:
+    """Of the charges of all members, what is recorded."""
+    return Charges(
+        charges=charges.charges.mean(axis=0),
+        phi=charges.phi.mean(axis=0),
+        widths=None,
+        converged=charges.converged.all(),
+        residual=None if charges.residual is None else charges.residual.max(),
+    )
 
 
 def capacities(neighbors: Any) -> dict[str, Any]:
@@ -298,8 +341,9 @@ def _resized(neighbors: Any, capacities: dict[str, Any]) -> Any:
     return neighbors.set(**empty, **capacities)
 
 
-def _extrapolation(potential: Potential, system: System, environment: Any) -> Array:
-    descriptor = potential.descriptor
+def _extrapolation(potential: Potential | Committee, system: System, environment: Any) -> Array:
+    one = potential.members[0] if isinstance(potential, Committee) else potential
+    descriptor = one.descriptor
     if not isinstance(descriptor, ACSF):
         raise InputError("A linearised descriptor knows nothing of its training range.")
     raw = descriptor.raw(environment)

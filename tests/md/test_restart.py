@@ -18,7 +18,15 @@ from lrpot.checkpoint import FILE, read_notes
 
 pytestmark = pytest.mark.usefixtures("kept_compilations")
 
-SHORT = {"steps": 24, "record_every": 3, "restart_every": 2, "temperature": 600.0}
+FILES = ("trajectory.xyz", "trajectory.nc", "log.csv")
+
+SHORT = {
+    "steps": 24,
+    "record_every": 3,
+    "restart_every": 2,
+    "temperature": 600.0,
+    "formats": ("xyz", "netcdf"),
+}
 
 
 def contents(folder):
@@ -33,7 +41,7 @@ def states(folder):
 def same(one, other):
     """The same files, the same state to the last bit."""
     assert contents(one).keys() == contents(other).keys()
-    for name in ("trajectory.xyz", "log.csv"):
+    for name in FILES:
         assert (one / name).read_bytes() == (other / name).read_bytes()
     assert states(one).keys() == states(other).keys()
     for name, value in states(one).items():
@@ -74,7 +82,7 @@ def test_what_is_beyond_the_stored_state_is_written_again(local, ion, simulate, 
     simulate(local, ion, folder=tmp_path / "whole", **SHORT)
     simulate(local, ion, folder=folder, **{**SHORT, "steps": 12})
     whole = contents(tmp_path / "whole")
-    for name in ("trajectory.xyz", "log.csv"):
+    for name in FILES:
         known = (folder / name).stat().st_size
         (folder / name).write_bytes(whole[name][: known + (len(whole[name]) - known) // 3])
     simulate(local, ion, folder=folder, **SHORT)
@@ -147,6 +155,14 @@ def test_another_simulation_does_not_go_on_here(local, ion, simulate, tmp_path, 
     assert contents(tmp_path) == before
 
 
+def test_other_formats_do_not_go_on_here(local, ion, simulate, tmp_path):
+    simulate(local, ion, folder=tmp_path, **SHORT)
+    before = contents(tmp_path)
+    with pytest.raises(lrpot.InputError, match=r"with xyz, netcdf, log.csv, which cannot go on"):
+        simulate(local, ion, folder=tmp_path, **{**SHORT, "formats": ["xyz"]})
+    assert contents(tmp_path) == before
+
+
 def test_files_that_were_cut_short_are_refused(local, ion, simulate, tmp_path):
     simulate(local, ion, folder=tmp_path, **SHORT)
     (tmp_path / "log.csv").write_text("time_fs\n")
@@ -181,6 +197,7 @@ def test_a_full_disk_is_told_and_leaves_whole_frames(local, ion, simulate, tmp_p
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert len(ase.io.read(folder / "trajectory.xyz", ":")) == 6
+    assert len(ase.io.read(folder / "trajectory.nc", ":", format="netcdftrajectory")) == 6
     assert len((folder / "log.csv").read_text().splitlines()) == 7
     simulate(local, ion, folder=folder, **SHORT)
     same(folder, tmp_path / "whole")
