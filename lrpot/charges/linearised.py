@@ -13,11 +13,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from lrpot.charges.equilibration import Equilibration
-from lrpot.charges.local import LocalCharges
+from lrpot.charges.local import LocalCharges, element_widths
 from lrpot.charges.result import Charges
 from lrpot.descriptors import ACSF, Linearised
 from lrpot.devices import in_full_precision
-from lrpot.electrostatics import CoulombMap
+from lrpot.electrostatics import CoulombMap, KeptSum
+from lrpot.electrostatics.kept import matrix_slopes
 from lrpot.environment import Environment, environment_from_shifts
 from lrpot.neighbors import Neighbors
 from lrpot.system import System
@@ -64,19 +65,30 @@ def linearise_charges(
         system: One system.
         neighbors: Its neighbour list.
     """
+    widths = element_widths(model.radii, system, model.networks.elements)
+    environment = environment_from_shifts(system, neighbors)
+    matrix = model.coulomb.operator(widths, system, environment).matrix()
+    slopes = matrix_slopes(model.coulomb, widths, system, neighbors)
+    kept = KeptSum(model.coulomb, matrix, slopes=slopes, is_still=False)
+    quick = eqx.tree_at(lambda one: one.coulomb, model, kept)
 
-    def numbers(geometry: tuple[Array, ...]) -> tuple[Array, Charges]:
-        moved = dataclasses.replace(system, positions=geometry[0], cell=(*geometry, None)[1])
-        environment = environment_from_shifts(moved, neighbors)
-        found = model(descriptor(environment), moved, environment)
-        return ravel_pytree(eqx.filter(found, eqx.is_inexact_array))[0], found
+    def jacobian(model: LocalCharges | Equilibration, name: str, start: Array) -> tuple:
+        """Derivatives by a part of the geometry, one column for each number of it."""
 
-    geometry = _geometry(system)
-    _, along, values = jax.linearize(numbers, geometry, has_aux=True)
-    flat, unravel = ravel_pytree(geometry)
-    moves = jnp.eye(flat.size, dtype=flat.dtype)
-    columns = jax.lax.map(lambda move: along(unravel(move)), moves, batch_size=DIRECTIONS)
-    return LinearisedCharges(values, columns.T, model.coulomb, model.radii)
+        def numbers(part: Array) -> tuple[Array, Charges]:
+            moved = dataclasses.replace(system, **{name: part})
+            environment = environment_from_shifts(moved, neighbors)
+            found = model(descriptor(environment), moved, environment)
+            return ravel_pytree(eqx.filter(found, eqx.is_inexact_array))[0], found
+
+        _, along, values = jax.linearize(numbers, start, has_aux=True)
+        moves = jnp.eye(start.size, dtype=start.dtype).reshape(-1, *start.shape)
+        return values, jax.lax.map(along, moves, batch_size=DIRECTIONS).T
+
+    values, columns = jacobian(quick, "positions", system.positions)
+    if system.cell is not None:
+        columns = jnp.concatenate([columns, jacobian(model, "cell", system.cell)[1]], axis=1)
+    return LinearisedCharges(values, columns, model.coulomb, model.radii)
 
 
 def linearised_size(system: System) -> int:
