@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from ase.optimize import BFGS
-from sets import HERE, MODELS, SETS, VARIANTS, read
+from sets import FORMS, HERE, MODELS, SETS, VARIANTS, read
 
 import lrpot
 from lrpot.data import Structure
@@ -30,7 +30,7 @@ def errors_table() -> list[list[str]]:
         ["set", "model", "seeds", "energy, meV/atom", "forces, meV/Å", "charges, me", "time, s"]
     ]
     for name in SETS:
-        for variant in VARIANTS:
+        for variant in (*VARIANTS, *FORMS):
             found = [
                 json.loads(path.read_text())
                 for path in sorted(MODELS.glob(f"{name}_{variant}_[0-9]*.json"))

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lrpot
 from lrpot.data import Structure
 from lrpot.descriptors import default_acsf
 from lrpot.elements import SYMBOLS
+from lrpot.interop import n2p2
 from lrpot.potential import Potential
 from lrpot.training import Kalman, Stage, Weights, charge_stage, energy_stage
 from lrpot.training.config import split
@@ -30,6 +31,8 @@ class DataSet:
         charge_optimiser: Of the first; with `kalman`, parameters of one element are coupled.
         descriptor: Further arguments of `lrpot.descriptors.default_acsf`.
         fraction: Of the structures to test with where the set is one file; a random choice.
+        form: File in `data` for the variants `n2p2_…`, by the functions of that program.
+        form_epochs: Of the Kalman filter for charges and energies of these variants.
     """
 
     what: str
@@ -41,10 +44,15 @@ class DataSet:
     charge_optimiser: str = "adam"
     descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
     fraction: float = 0.0
+    form: str = ""
+    form_epochs: tuple[int, int] = (10, 30)
 
 
 SETS = {
-    "carbon_chain": DataSet("C10H2, C10H3⁺; GFN2-xTB", cutoff=6.0),
+    "carbon_chain": DataSet("C10H2, C10H3⁺; GFN2-xTB", cutoff=6.0, form="carbon_chain.nn"),
+    "quickstart": DataSet(
+        "C10H2, C10H3⁺, a third of them; GFN2-xTB", form="carbon_chain.nn", form_epochs=(20, 60)
+    ),
     "ag3": DataSet("Ag3⁺, Ag3⁻; GFN1-xTB"),
     "nacl": DataSet("Na9Cl8⁺, Na8Cl8⁺; GFN1-xTB"),
     "anthracene": DataSet("2-X-anthracene, X = OH, NO2, O⁻, NH3⁺; GFN2-xTB", energy_epochs=300),
@@ -55,7 +63,9 @@ SETS = {
         charge_optimiser="kalman",
     ),
     "water_pbc": DataSet("16 H2O, periodic; GFN1-xTB", cutoff=6.0, energy_epochs=300),
-    "carbon_chain_dft": DataSet("C10H2, C10H3⁺; PBE", fraction=0.1),
+    "carbon_chain_dft": DataSet(
+        "C10H2, C10H3⁺; PBE", fraction=0.1, form="carbon_chain.nn", form_epochs=(10, 10)
+    ),
     "au2_mgo_dft": DataSet(
         "Au2 on MgO(001), with Al or without; PBE",
         cutoff=5.5,
@@ -83,10 +93,19 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Recipe and settings by name. All but the last have two hidden layers of 15 nodes."""
 
+FORMS: dict[str, Literal[2, 4]] = {"n2p2_2g": 2, "n2p2_4g": 4}
+"""Variants that are as a file of n2p2 says, trained with the Kalman filter."""
+
 
 def read(name: str, seed: int) -> tuple[list[Structure], list[Structure]]:
     """Structures to train on and to test with."""
     folder, chosen = HERE / "data", SETS[name]
+    if name == "quickstart":
+        folder = Path(lrpot.__file__).parent / "quickstart_data"
+        train, test = (
+            lrpot.read_structures(folder / f"carbon_{part}.xyz") for part in ("train", "test")
+        )
+        return train, test
     if chosen.fraction:
         structures = lrpot.read_structures(folder / f"{name}.xyz.xz")
         return split(structures, chosen.fraction, seed=seed)
@@ -99,6 +118,10 @@ def read(name: str, seed: int) -> tuple[list[Structure], list[Structure]]:
 def untrained(name: str, variant: str, structures: Sequence[Structure], *, key) -> Potential:
     """A potential of one variant for the elements of a set."""
     chosen = SETS[name]
+    if variant in FORMS:
+        if not chosen.form:
+            raise lrpot.InputError(f"There is no file of n2p2 for the set `{name}`.")
+        return n2p2.new_potential(HERE / "data" / chosen.form, nnp_type=FORMS[variant], key=key)
     numbers = {int(number) for one in structures for number in one.system.numbers}
     elements = tuple(SYMBOLS[number] for number in sorted(numbers))
     descriptor = default_acsf(
@@ -111,9 +134,15 @@ def untrained(name: str, variant: str, structures: Sequence[Structure], *, key) 
     return lrpot.MODELS[recipe](elements, descriptor=descriptor, key=key, **settings)
 
 
-def stages(name: str, potential: Potential, effort: float) -> tuple[Stage, ...]:
+def stages(name: str, variant: str, potential: Potential, effort: float) -> tuple[Stage, ...]:
     """Charges first, then energies and forces."""
     chosen = SETS[name]
+    if variant in FORMS:
+        common: dict[str, Any] = dict(optimiser="kalman", batch_size=5)
+        first, second = (round(effort * epochs) for epochs in chosen.form_epochs)
+        charges = charge_stage(epochs=first, **common)
+        energies = energy_stage(epochs=second, **common)
+        return (energies,) if potential.charge_model is None else (charges, energies)
     energies = energy_stage(epochs=round(effort * chosen.energy_epochs))
     if potential.charge_model is None:
         return (energies,)

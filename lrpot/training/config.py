@@ -55,7 +55,8 @@ class TrainSettings:
     Attributes:
         data: Files.
         recipe: A name of `lrpot.MODELS`.
-        start: A model file to go on from, in place of a recipe.
+        start: A model file to go on from, in place of a recipe; or an `input.nn` of RuNNer or
+            n2p2 (`*.nn`, in bohr and Ha) whose form an untrained potential takes.
         elements: Symbols; those of the training data when empty.
         potential: Further arguments of the recipe.
         descriptor: Arguments of `lrpot.descriptors.default_acsf`.
@@ -159,10 +160,15 @@ def build(settings: TrainSettings, structures: Sequence[Structure], here: Path =
         unused = [f"`{name}`" for name in names if getattr(settings, name)]
         if unused:
             raise InputError(
-                f"With `start` everything comes from the model file {settings.start}: leave out "
+                f"With `start` everything comes from {settings.start}: leave out "
                 f"{', '.join(unused)}."
             )
-        return load(here / settings.start)
+        path = here / settings.start
+        if path.suffix == ".nn":
+            from lrpot.interop.n2p2 import new_potential  # which most trainings do without
+
+            return new_potential(path, key=jax.random.key(settings.seed))
+        return load(path)
     if settings.recipe not in MODELS:
         raise InputError(
             f"Unknown recipe `{settings.recipe}`. {suggestion(settings.recipe, MODELS)}"

@@ -1,14 +1,17 @@
-"""Reading a potential of RuNNer 1 or n2p2."""
+"""Reading a potential of RuNNer 1 or n2p2, and making a new one of its form."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from lrpot.charges import Equilibration, LocalCharges
-from lrpot.descriptors import ACSF, Scaling
+from lrpot.descriptors import ACSF, Scaling, identity_scaling
 from lrpot.electrostatics import CoulombMap, CoulombSum, Screening
 from lrpot.elements import SYMBOLS
 from lrpot.errors import InputError
@@ -24,6 +27,7 @@ from lrpot.interop.n2p2.settings import (
     read_text,
     unit,
 )
+from lrpot.models import hdnnp_2g, hdnnp_4g
 from lrpot.potential import Potential
 from lrpot.system import System
 from lrpot.terms import Coulomb, Offsets, ShortRange
@@ -71,7 +75,37 @@ def read_potential(
     """
     folder = Path(folder)
     sizes = unit(length, LENGTHS, "length"), unit(energy, ENERGIES, "energy")
-    return _Reader(folder, *sizes, accuracy, truncate_ewald_for).potential()
+    return _Reader(folder / "input.nn", *sizes, accuracy, truncate_ewald_for).potential()
+
+
+def new_potential(
+    path: str | Path,
+    *,
+    length: str = "bohr",
+    energy: str = "Ha",
+    accuracy: float = 1e-6,
+    nnp_type: Literal[2, 4] | None = None,
+    key: PRNGKeyArray,
+) -> Potential:
+    """An untrained potential of the form that an `input.nn` describes.
+
+    It has the symmetry functions, networks, Gaussian widths and screening of the file. Weights are
+    random; energies of free atoms, scalings and hardness are found by `lrpot.fit` from the data,
+    whatever the file says of them and of the training.
+
+    Args:
+        path: Of the file; there need be no others.
+        length, energy: Units of the file, as in `read_potential`.
+        accuracy: Relative force error of Ewald sums.
+        nnp_type: In place of that of the file: 2 for its second generation, 4 for its fourth.
+        key: Random key of the first weights.
+
+    Raises:
+        InputError: As `read_potential`; or if networks are not the same for all elements, or have
+            different activations in their hidden layers, or any but a linear output.
+    """
+    sizes = unit(length, LENGTHS, "length"), unit(energy, ENERGIES, "energy")
+    return _Reader(Path(path), *sizes, accuracy, None).untrained(nnp_type, key)
 
 
 class _Reader:
@@ -79,20 +113,21 @@ class _Reader:
 
     def __init__(
         self,
-        folder: Path,
+        path: Path,
         length: float,
         energy: float,
         accuracy: float,
         truncate_for: System | None,
     ):
-        self.folder, self.length, self.energy = folder, length, energy
+        self.folder = folder = path.parent
+        self.length, self.energy = length, energy
         self.accuracy, self.truncate_for = accuracy, truncate_for
         if next(folder.glob("weights_short.*"), None) is not None:
             raise InputError(
                 f"{folder} holds files of RuNNer 2 (weights_short.*), which are another format. "
                 "Only potentials of RuNNer 1 and n2p2 can be read."
             )
-        self.settings = Settings(folder / "input.nn")
+        self.settings = Settings(path)
         self.elements = self._elements()
         self.kind = self._kind()
 
@@ -124,6 +159,50 @@ class _Reader:
                 charge_model = LocalCharges(networks, None, coulomb, "none")
         terms = self._terms(shared, charged=charge_model is not None)
         return Potential(elements, descriptor, charge_model, terms, f"n2p2 type {self.kind}")
+
+    def untrained(self, nnp_type: int | None, key: PRNGKeyArray) -> Potential:
+        kind = self.kind if nnp_type is None else nnp_type
+        if kind not in (2, 4):
+            raise InputError(
+                f"{self.settings.path} is of type {kind}; potentials of types 2 and 4 can be made."
+            )
+        functions = read_functions(self.settings, self.elements)
+        parts, columns = build_parts(functions, self.elements, self._cutoff_type(), self.length)
+        scaling = identity_scaling(self.elements, max(map(len, functions.values())))
+        common: dict[str, Any] = dict(descriptor=ACSF(parts, scaling, columns), key=key)
+        common["hidden"], common["activation"] = self._shape("short")
+        if kind == 2:
+            return hdnnp_2g(self.elements, **common)
+        if self._shape("electrostatic") != (common["hidden"], common["activation"]):
+            raise InputError(
+                f"{self.settings.path}: the networks of electronegativities differ in shape from "
+                "those of energies. Make them alike."
+            )
+        widths = zip(self.elements, np.asarray(self._widths()), strict=True)
+        potential = hdnnp_4g(
+            self.elements,
+            widths={SYMBOLS[element]: float(width) for element, width in widths},
+            accuracy=self.accuracy,
+            **common,
+        )
+        coulomb = CoulombSum(potential.descriptor.cutoff, self.accuracy, self._constant())
+        return dataclasses.replace(
+            potential,
+            charge_model=eqx.tree_at(lambda one: one.coulomb, potential.charge_model, coulomb),
+            terms={**potential.terms, "coulomb": Coulomb(self._screening())},
+        )
+
+    def _shape(self, network: str) -> tuple[tuple[int, ...], str]:
+        """Hidden layers and their activation, the same for all elements."""
+        shapes = set(read_shapes(self.settings, self.elements, network).values())
+        activations = {name for one in shapes for name in one.activations[:-1]}
+        last = {one.activations[-1] for one in shapes}
+        if len({one.hidden for one in shapes}) > 1 or len(activations) > 1 or last != {"linear"}:
+            raise InputError(
+                f"{self.settings.path}: a new potential has networks of one shape for all "
+                "elements, one activation for all hidden layers and a linear output (l)."
+            )
+        return next(iter(shapes)).hidden, activations.pop()
 
     def _elements(self) -> tuple[int, ...]:
         line = self.settings.one("elements")
