@@ -51,7 +51,7 @@ class DataSet:
 SETS = {
     "carbon_chain": DataSet("C10H2, C10H3⁺; GFN2-xTB", cutoff=6.0, form="carbon_chain.nn"),
     "quickstart": DataSet(
-        "C10H2, C10H3⁺, a third of them; GFN2-xTB", form="carbon_chain.nn", form_epochs=(20, 60)
+        "C10H2, C10H3⁺, a third of them; GFN2-xTB", form="carbon_chain.nn", form_epochs=(20, 30)
     ),
     "ag3": DataSet("Ag3⁺, Ag3⁻; GFN1-xTB"),
     "nacl": DataSet("Na9Cl8⁺, Na8Cl8⁺; GFN1-xTB"),
