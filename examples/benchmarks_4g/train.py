@@ -35,8 +35,6 @@ def train(name: str, variant: str, seed: int, effort: float, work: Path) -> None
         potential,
         structures,
         stages=training,
-        # As n2p2 does; a function that hardly changes is then no large number elsewhere.
-        scaling="scale_center" if variant in FORMS else "sigma",
         folder=checkpoints,
         seed=seed,
     )

@@ -123,7 +123,8 @@ class NetcdfFile(FrameFile):
             "Conventions": "AMBER",
             "ConventionVersion": "1.0",
             "program": "lrpot",
-            "programVersion": importlib.metadata.version("lrpot"),
+            # Of one length: a file may be continued by another version.
+            "programVersion": f"{importlib.metadata.version('lrpot'):12}",
             "total_charge": float(system.total_charge),
         }
         for name, value in attributes.items():
