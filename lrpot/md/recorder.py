@@ -17,6 +17,9 @@ from lrpot.md.formats import LOG_FILE, FrameFile, LogFile, trajectory_file
 from lrpot.md.simulation import Simulation, State, capacities
 from lrpot.system import System
 
+LAYOUT = 2
+"""Of what a folder holds. One of another layout is another simulation."""
+
 
 class Recorder:
     """The files of one simulation; without a folder it does nothing.
@@ -45,7 +48,7 @@ class Recorder:
         charged: bool,
         resume: bool,
     ):
-        self.folder, self.fingerprint = folder, fingerprint
+        self.folder, self.fingerprint = folder, f"{LAYOUT} {fingerprint}"
         self.notes: dict[str, Any] | None = None
         self._files: dict[str, FrameFile] = {}
         if folder is None:
@@ -53,7 +56,7 @@ class Recorder:
         with self._explaining("Choose another folder."):
             folder.mkdir(parents=True, exist_ok=True)
             self.notes = read_notes(folder) if resume else None
-            if self.notes is not None and self.notes.get("fingerprint") != fingerprint:
+            if self.notes is not None and self.notes.get("fingerprint") != self.fingerprint:
                 raise InputError(
                     f"{folder} holds another simulation: its potential, start, settings or seed "
                     "differ. Simulate in another folder, or start over with `resume=False` "
