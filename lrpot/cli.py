@@ -303,16 +303,22 @@ Energy = Annotated[str, typer.Option(help="Unit of energy of RuNNer files.")]
 
 
 @app.command()
-def convert(source: Path, target: Path, length: Length = "bohr", energy: Energy = "Ha") -> None:
+def convert(
+    source: Path,
+    target: Path,
+    length: Length = "bohr",
+    energy: Energy = "Ha",
+    seed: Annotated[int, typer.Option(help="Of the weights of an untrained potential.")] = 0,
+) -> None:
     """Between RuNNer or n2p2 and lrpot: a potential, or a file of structures.
 
-    SOURCE is a folder with input.nn (TARGET becomes a model file), a model file (TARGET becomes
-    such a folder), a file input.data (TARGET becomes extended XYZ) or extended XYZ (TARGET
-    becomes an input.data).
+    SOURCE is a folder with input.nn (TARGET becomes a model file), an input.nn alone (TARGET
+    becomes the model file of an untrained potential), a model file (TARGET becomes such a folder),
+    a file input.data (TARGET becomes extended XYZ) or extended XYZ (TARGET becomes an input.data).
     """
     from lrpot.interop.n2p2.convert import convert as run
 
-    console.print(run(source, target, length=length, energy=energy))
+    console.print(run(source, target, length=length, energy=energy, seed=seed))
 
 
 @app.command()

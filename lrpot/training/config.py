@@ -55,8 +55,7 @@ class TrainSettings:
     Attributes:
         data: Files.
         recipe: A name of `lrpot.MODELS`.
-        start: A model file to go on from, in place of a recipe; or an `input.nn` of RuNNer or
-            n2p2 (`*.nn`, in bohr and Ha) whose form an untrained potential takes.
+        start: A model file to go on from, in place of a recipe.
         elements: Symbols; those of the training data when empty.
         potential: Further arguments of the recipe.
         descriptor: Arguments of `lrpot.descriptors.default_acsf`.
@@ -163,12 +162,7 @@ def build(settings: TrainSettings, structures: Sequence[Structure], here: Path =
                 f"With `start` everything comes from {settings.start}: leave out "
                 f"{', '.join(unused)}."
             )
-        path = here / settings.start
-        if path.suffix == ".nn":
-            from lrpot.interop.n2p2 import new_potential  # which most trainings do without
-
-            return new_potential(path, key=jax.random.key(settings.seed))
-        return load(path)
+        return load(here / settings.start)
     if settings.recipe not in MODELS:
         raise InputError(
             f"Unknown recipe `{settings.recipe}`. {suggestion(settings.recipe, MODELS)}"

@@ -3,25 +3,34 @@
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from lrpot.data import read_structures as read_xyz
 from lrpot.data import write_structures as write_xyz
 from lrpot.errors import InputError
 from lrpot.interop.n2p2.export import write_potential
-from lrpot.interop.n2p2.potential import read_potential
+from lrpot.interop.n2p2.potential import new_potential, read_potential
 from lrpot.interop.n2p2.structures import read_structures, write_structures
 from lrpot.io import load, save
 from lrpot.potential import Potential
 
 
 def convert(
-    source: str | Path, target: str | Path, *, length: str = "bohr", energy: str = "Ha"
+    source: str | Path,
+    target: str | Path,
+    *,
+    length: str = "bohr",
+    energy: str = "Ha",
+    seed: int = 0,
 ) -> str:
     """Convert a potential or a file of structures, by what the source is.
 
     Args:
-        source: A folder with `input.nn`, a model file, a `.data` file, or extended XYZ.
+        source: A folder with `input.nn`, an `input.nn` alone for an untrained potential, a model
+            file, a `.data` file, or extended XYZ.
         target: What to write: the respective other.
         length, energy: Units of the files of RuNNer or n2p2.
+        seed: Of the first weights of an untrained potential.
 
     Returns:
         What was done, in words.
@@ -33,6 +42,9 @@ def convert(
     if source.is_dir():
         save(target, read_potential(source, **units))
         return f"Read {source}/ ({length}, {energy}), wrote the model file {target}."
+    if source.suffix == ".nn":
+        save(target, new_potential(source, **units, key=jax.random.key(seed)))
+        return f"Made an untrained potential of {source} ({length}, {energy}), wrote {target}."
     if source.suffix == ".data":
         structures = read_structures(source, **units)
         write_xyz(target, structures)

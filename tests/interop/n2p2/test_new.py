@@ -12,6 +12,7 @@ import lrpot
 from lrpot.data import Structure
 from lrpot.environment import environment_from_shifts
 from lrpot.interop import n2p2
+from lrpot.interop.n2p2.convert import convert
 from lrpot.training import charge_stage, energy_stage
 from lrpot.training.config import DataSettings, TrainSettings, build
 
@@ -81,11 +82,17 @@ def test_it_is_trained_and_goes_back(sample, structures, tmp_path, nnp_type):
         np.testing.assert_allclose(same.charges, found.charges, atol=1e-9)
 
 
-def test_a_configuration_may_start_from_it(sample, structures, tmp_path):
-    folder = sample.write(tmp_path)
-    settings = TrainSettings(DataSettings("data.xyz"), start="input.nn", seed=0)
-    built = build(settings, structures, folder)
-    assert bool(eqx.tree_equal(built, n2p2.new_potential(folder / "input.nn", key=KEY)))
+def test_converted_it_is_what_a_configuration_starts_from(sample, structures, tmp_path):
+    path = sample.write(tmp_path) / "input.nn"
+    said = convert(path, tmp_path / "new.lrpot", seed=3)
+    assert said.startswith("Made an untrained potential")
+    settings = TrainSettings(DataSettings("data.xyz"), start="new.lrpot")
+    built = build(settings, structures, tmp_path)
+    assert bool(eqx.tree_equal(built, n2p2.new_potential(path, key=jax.random.key(3))))
+    common = {"optimiser": "kalman", "epochs": 1}
+    stages = [charge_stage(**common), energy_stage(**common)]
+    trained = lrpot.fit(built, structures, stages=stages, progress=False).potential
+    assert trained.charge_model.scale is not None  # found from the data, as for any new one
 
 
 @pytest.mark.parametrize(
