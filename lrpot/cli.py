@@ -119,7 +119,10 @@ def evaluate(
 
 
 def _from_file(context: Any, path: Path | None) -> Path | None:
-    """Take what is not on the command line from a table; its paths are relative to the file."""
+    """Take what is not on the command line from a table; its paths are relative to the file.
+
+    The context is typer's own class or click's, as versions have it.
+    """
     if path is not None:
         values = read_table(path)
         known = [one.name or "" for one in context.command.params if one.name != "config"]

@@ -108,13 +108,7 @@ class Committee(eqx.Module):
     ) -> tuple[Float[Array, " atoms"], Charges | None]:
         """Mean energies by atom, in eV, and the charges of each member.
 
-        Args:
-            system: One system.
-            environment: Its environment.
-            guess: As for a potential, with a leading axis `members`.
-
-        Returns:
-            Energies, and charges all of whose arrays have a leading axis `members`.
+        As a potential, but that all arrays of charges and guess have a leading axis `members`.
         """
 
         def alone(member: Potential, guess: Guess | None) -> tuple[Array, Charges | None]:

@@ -31,6 +31,8 @@ class DataSet:
         charge_optimiser: Of the first; with `kalman`, parameters of one element are coupled.
         descriptor: Further arguments of `lrpot.descriptors.default_acsf`.
         fraction: Of the structures to test with where the set is one file; a random choice.
+        files: Folder and first part of the names of the files; in `data`, and as the set, when not
+            given.
         form: File in `data` for the variants `n2p2_…`, by the functions of that program.
         form_epochs: Of the Kalman filter for charges and energies of these variants.
     """
@@ -44,6 +46,7 @@ class DataSet:
     charge_optimiser: str = "adam"
     descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
     fraction: float = 0.0
+    files: Path | None = None
     form: str = ""
     form_epochs: tuple[int, int] = (10, 30)
 
@@ -51,7 +54,10 @@ class DataSet:
 SETS = {
     "carbon_chain": DataSet("C10H2, C10H3⁺; GFN2-xTB", cutoff=6.0, form="carbon_chain.nn"),
     "quickstart": DataSet(
-        "C10H2, C10H3⁺, a third of them; GFN2-xTB", form="carbon_chain.nn", form_epochs=(20, 30)
+        "C10H2, C10H3⁺, a third of them; GFN2-xTB",
+        files=Path(lrpot.__file__).parent / "quickstart_data" / "carbon",
+        form="carbon_chain.nn",
+        form_epochs=(20, 30),
     ),
     "ag3": DataSet("Ag3⁺, Ag3⁻; GFN1-xTB"),
     "nacl": DataSet("Na9Cl8⁺, Na8Cl8⁺; GFN1-xTB"),
@@ -99,18 +105,14 @@ FORMS: dict[str, Literal[2, 4]] = {"n2p2_2g": 2, "n2p2_4g": 4}
 
 def read(name: str, seed: int) -> tuple[list[Structure], list[Structure]]:
     """Structures to train on and to test with."""
-    folder, chosen = HERE / "data", SETS[name]
-    if name == "quickstart":
-        folder = Path(lrpot.__file__).parent / "quickstart_data"
-        train, test = (
-            lrpot.read_structures(folder / f"carbon_{part}.xyz") for part in ("train", "test")
-        )
-        return train, test
+    chosen = SETS[name]
+    files = chosen.files or HERE / "data" / name
     if chosen.fraction:
-        structures = lrpot.read_structures(folder / f"{name}.xyz.xz")
+        structures = lrpot.read_structures(files.with_suffix(".xyz.xz"))
         return split(structures, chosen.fraction, seed=seed)
     train, test = (
-        lrpot.read_structures(folder / f"{name}_{part}.xyz.xz") for part in ("train", "test")
+        lrpot.read_structures(next(files.parent.glob(f"{files.name}_{part}.xyz*")))
+        for part in ("train", "test")
     )
     return train, test
 

@@ -9,15 +9,13 @@ model of the first seed is kept. What is there already is not trained again.
 import argparse
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 from sets import FORMS, MODELS, SETS, VARIANTS, read, stages, untrained
 
 import lrpot
-from lrpot.training import Stage, evaluate_structures
+from lrpot.training import evaluate_structures
 from lrpot.training.config import write_json
 
 
@@ -28,13 +26,12 @@ def train(name: str, variant: str, seed: int, effort: float, work: Path) -> None
         return
     structures, test = read(name, seed)
     potential = untrained(name, variant, structures, key=jax.random.key(seed))
-    training = stages(name, variant, potential, effort)
     checkpoints = work / f"{name}_{variant}_{seed}"
     begun = time.perf_counter()
     fitted = lrpot.fit(
         potential,
         structures,
-        stages=training,
+        stages=stages(name, variant, potential, effort),
         folder=checkpoints,
         seed=seed,
     )
@@ -42,18 +39,9 @@ def train(name: str, variant: str, seed: int, effort: float, work: Path) -> None
     if seed == 0 and variant not in FORMS:
         lrpot.save(MODELS / f"{name}_{variant}.lrpot", fitted.potential)
     errors = evaluate_structures(fitted.potential, test).as_dict()
-    found = {"seconds": seconds, "updates": _updating(fitted.history, training)}
+    found = {"seconds": seconds, "updates": fitted.seconds}
     write_json(outcome, {**found, "effort": effort, "errors": errors})
     shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def _updating(history: list[dict[str, Any]], training: Sequence[Stage]) -> float:
-    """Seconds without compilation: the first epoch of a stage counts as the others do."""
-    total = 0.0
-    for stage in training:
-        times = [row["seconds"] for row in history if row["stage"] == stage.name]
-        total += (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1)
-    return total
 
 
 def main() -> None:

@@ -63,13 +63,13 @@ class ChargeMemory(eqx.Module):
         """The memory with one more step; as it is where charges are not found iteratively."""
         if charges is None or charges.adjoint is None:
             return self
-        iterations = jnp.zeros((), jnp.int32) if charges.iterations is None else charges.iterations
+        assert charges.iterations is not None  # as whoever has an adjoint has
         return ChargeMemory(
             charges=jnp.concatenate([charges.charges[None], self.charges[:-1]]),
             adjoint=jnp.concatenate([charges.adjoint[None], self.adjoint[:-1]]),
             steps=self.steps + 1,
             failures=self.failures + ~charges.converged.all(),
-            iterations=iterations.max(),
+            iterations=charges.iterations.max(),
         )
 
 

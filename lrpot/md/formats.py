@@ -1,5 +1,6 @@
 """Files that grow by a frame: extended XYZ, NetCDF in the convention of AMBER, and the log."""
 
+import abc
 import csv
 import importlib.metadata
 import io
@@ -24,12 +25,12 @@ TRAJECTORY_FILES = {"xyz": "trajectory.xyz", "netcdf": "trajectory.nc"}
 """Of each format."""
 
 
-class FrameFile(GrowingFile):
+class FrameFile(GrowingFile, abc.ABC):
     """A file of frames, all of one system."""
 
+    @abc.abstractmethod
     def write(self, frame: dict[str, Any]) -> None:
         """Append a frame, whole or not at all."""
-        raise NotImplementedError
 
 
 class LogFile(FrameFile):

@@ -264,9 +264,12 @@ class Simulation:
         atoms, settings = state.atoms, self.settings
         box: dict[str, Any] = {"box": atoms.box} if self.breathes else {}
         surroundings = self.model.surroundings(atoms.position, state.neighbors, **box)
-        guess = state.memory.latest()
-        energies, charges = self.potential(*surroundings, guess=guess)
-        potential = energies.sum()
+        doubts: dict[str, Any] = {}
+        if isinstance(self.potential, Committee):
+            potential, charges, doubts = self._of_members(self.potential, state, **box)
+        else:
+            energies, charges = self.potential(*surroundings, guess=state.memory.latest())
+            potential = energies.sum()
         kinetic = quantity.kinetic_energy(momentum=atoms.momentum, mass=atoms.mass)
         measured = {
             "potential_energy_eV": potential,
@@ -276,6 +279,7 @@ class Simulation:
             "largest_force": jnp.sqrt(jnp.max(jnp.sum(atoms.force**2, axis=-1))),
             "failures": state.memory.failures,
             "iterations": state.memory.iterations,
+            **doubts,
         }
         if settings.ensemble == "nvt":
             measured["conserved_eV"] += chain_energy(atoms.chain, settings.kT)
@@ -285,9 +289,6 @@ class Simulation:
             )
             measured["volume_A3"] = atoms.volume
             measured["pressure_bar"] = atoms.pressure / BAR
-        if isinstance(self.potential, Committee):
-            measured |= self._doubts(self.potential, state, charges, **box)
-            charges = None if charges is None else _as_one(charges)
         if charges is not None:
             measured["charges"] = charges.charges
             measured["converged"] = charges.converged
@@ -297,22 +298,26 @@ class Simulation:
             measured["extrapolation"] = _extrapolation(self.potential, *surroundings)
         return measured
 
-    def _doubts(
-        self, committee: Committee, state: State, charges: Charges | None, **box: Any
-    ) -> dict[str, Any]:
-        """How far the members of a committee disagree about a state."""
+    def _of_members(
+        self, committee: Committee, state: State, **box: Any
+    ) -> tuple[Array, Charges | None, dict[str, Any]]:
+        """Energy and charges by the mean of the members, and how far they disagree."""
 
-        def energy(R: Array, member: Potential, guess: Guess) -> Array:
+        def energy(R: Array, member: Potential, guess: Guess) -> tuple[Array, Charges | None]:
             surroundings = self.model.surroundings(R, state.neighbors, **box)
-            return member(*surroundings, guess=guess)[0].sum()
+            energies, charges = member(*surroundings, guess=guess)
+            return energies.sum(), charges
 
-        alone = jax.vmap(jax.value_and_grad(energy), (None, 0, 0))
-        energies, slopes = alone(state.atoms.position, committee.stacked, state.memory.latest())
+        alone = jax.vmap(jax.value_and_grad(energy, has_aux=True), (None, 0, 0))
+        members = committee.stacked, state.memory.latest()
+        (energies, charges), slopes = alone(state.atoms.position, *members)
         found: Any = committee.uncertainty(
             energies, slopes, None if charges is None else charges.charges
         )
         doubts = {DOUBTS[0]: found.energy, DOUBTS[1]: jnp.max(found.forces)}
-        return doubts if found.charges is None else {**doubts, DOUBTS[2]: jnp.max(found.charges)}
+        if charges is None:
+            return energies.mean(), None, doubts
+        return energies.mean(), _as_one(charges), {**doubts, DOUBTS[2]: jnp.max(found.charges)}
 
 
 def _as_one(charges: Charges) -> Charges:

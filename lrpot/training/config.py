@@ -159,7 +159,7 @@ def build(settings: TrainSettings, structures: Sequence[Structure], here: Path =
         unused = [f"`{name}`" for name in names if getattr(settings, name)]
         if unused:
             raise InputError(
-                f"With `start` everything comes from {settings.start}: leave out "
+                f"With `start` everything comes from the model file {settings.start}: leave out "
                 f"{', '.join(unused)}."
             )
         return load(here / settings.start)

@@ -52,6 +52,20 @@ class Fit(Generic[Model]):
     potential: Model
     history: list[dict[str, Any]]
 
+    @property
+    def seconds(self) -> float:
+        """Of all epochs, without compilation: the first of a stage counts as its others do."""
+        times: dict[str, list[float]] = {}
+        for row in self.history:
+            times.setdefault(row["stage"], []).append(row["seconds"])
+        return float(
+            sum(
+                (one[-1] - one[0]) * len(one) / (len(one) - 1)
+                for one in times.values()
+                if len(one) > 1
+            )
+        )
+
 
 @dataclasses.dataclass
 class _Notes:

@@ -32,6 +32,7 @@ def solution(charges, adjoint):
         hardness=None,
         multiplier=None,
         converged=jnp.asarray(True),
+        iterations=jnp.asarray(7),
         adjoint=adjoint,
     )
 

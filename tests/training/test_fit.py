@@ -400,3 +400,12 @@ def test_weights_are_positive_and_not_all_zero(values):
 def test_there_must_be_something_to_train_on(tiny):
     with pytest.raises(lrpot.InputError, match="no structures to train on"):
         fit(tiny.potential("hdnnp_2g"), [])
+
+
+def test_the_time_of_a_training_is_without_its_compilations():
+    """Five seconds for the first epoch of a stage and one for each of the others."""
+    rows = [("charges", 5), ("charges", 6), ("charges", 7), ("energies", 12), ("energies", 13)]
+    potential = lrpot.hdnnp_2g(("H",), hidden=(2,), key=jax.random.key(0))
+    history = [{"stage": stage, "seconds": float(seconds)} for stage, seconds in rows]
+    assert lrpot.training.Fit(potential, history).seconds == 3 + 2
+    assert lrpot.training.Fit(potential, history[:1]).seconds == 0
