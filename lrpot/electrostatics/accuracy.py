@@ -23,7 +23,7 @@ their sites: small forces out of large ones. Random charges have a tenth of it."
 REAL_ERROR = 8.0
 """Error that exp(-α² r²) at the cutoff stands for, in the same salt."""
 
-_COSTS = {"point": 12e-9, "wave": 1.2e-9, "pair": 60e-9}
+_COSTS = {"point": 4e-9, "wave": 1.2e-9, "pair": 60e-9}
 """Seconds for a spline point, a mesh point (times the logarithm of their number) and a pair of
 neighbours, energy and forces, on one core: only their ratios matter."""
 
