@@ -11,11 +11,14 @@ from lrpot.descriptors import default_acsf
 from lrpot.elements import SYMBOLS
 from lrpot.interop import n2p2
 from lrpot.potential import Potential
-from lrpot.training import Kalman, Stage, Weights, charge_stage, energy_stage
+from lrpot.training import Stage, Weights, charge_stage, energy_stage
 from lrpot.training.config import split
 
 HERE = Path(__file__).parent
 MODELS = HERE / "models"
+
+EPOCHS = 6, 12
+"""Of the Kalman filter for charges and for energies; 2G has the second alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +28,8 @@ class DataSet:
     Attributes:
         what: In words, for the table.
         cutoff, angular_cutoff: Of the default descriptor, in Å.
-        charge_epochs, energy_epochs: Of the two stages; 2G has the second alone.
-        last_epochs: Of a third one, energies with 30 times their weight and a third of the
-            learning rate; 2G, which only gets worse by it, has none.
-        charge_optimiser: Of the first; with `kalman`, parameters of one element are coupled.
+        last_epochs: Of the filter in a third stage, energies with 30 times their weight; 2G,
+            which only gets worse by it, has none.
         descriptor: Further arguments of `lrpot.descriptors.default_acsf`.
         fraction: Of the structures to test with where the set is one file; a random choice.
         files: Folder and first part of the names of the files; in `data`, and as the set, when not
@@ -40,10 +41,7 @@ class DataSet:
     what: str
     cutoff: float = 7.0
     angular_cutoff: float = 5.0
-    charge_epochs: int = 200
-    energy_epochs: int = 500
     last_epochs: int = 0
-    charge_optimiser: str = "adam"
     descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
     fraction: float = 0.0
     files: Path | None = None
@@ -61,14 +59,9 @@ SETS = {
     ),
     "ag3": DataSet("Ag3⁺, Ag3⁻; GFN1-xTB"),
     "nacl": DataSet("Na9Cl8⁺, Na8Cl8⁺; GFN1-xTB"),
-    "anthracene": DataSet("2-X-anthracene, X = OH, NO2, O⁻, NH3⁺; GFN2-xTB", energy_epochs=300),
-    "water_ions": DataSet(
-        "(H2O)n, H3O⁺ and OH⁻ in water; GFN2-xTB",
-        charge_epochs=6,
-        energy_epochs=300,
-        charge_optimiser="kalman",
-    ),
-    "water_pbc": DataSet("16 H2O, periodic; GFN1-xTB", cutoff=6.0, energy_epochs=300),
+    "anthracene": DataSet("2-X-anthracene, X = OH, NO2, O⁻, NH3⁺; GFN2-xTB"),
+    "water_ions": DataSet("(H2O)n, H3O⁺ and OH⁻ in water; GFN2-xTB"),
+    "water_pbc": DataSet("16 H2O, periodic; GFN1-xTB", cutoff=6.0),
     "carbon_chain_dft": DataSet(
         "C10H2, C10H3⁺; PBE", fraction=0.1, form="carbon_chain.nn", form_epochs=(10, 10)
     ),
@@ -76,10 +69,7 @@ SETS = {
         "Au2 on MgO(001), with Al or without; PBE",
         cutoff=5.5,
         angular_cutoff=4.5,
-        charge_epochs=4,
-        energy_epochs=200,
-        last_epochs=300,
-        charge_optimiser="kalman",
+        last_epochs=6,
         descriptor={"zetas": (1.0, 4.0), "shells": 2, "spacing": 0.6},
         fraction=0.1,
     ),
@@ -94,10 +84,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "charge_shells": ("hdnnp_4g", {"charge_shells": 5}),
     "extended": (
         "hdnnp_4g",
-        {"local_hardness": True, "learn_widths": True, "charge_shells": 5, "hidden": (40, 40)},
+        {"local_hardness": True, "learn_widths": True, "charge_shells": 5},
     ),
 }
-"""Recipe and settings by name. All but the last have two hidden layers of 15 nodes."""
+"""Recipe and settings by name. All have two hidden layers of 15 nodes."""
 
 FORMS: dict[str, Literal[2, 4]] = {"n2p2_2g": 2, "n2p2_4g": 4}
 """Variants that are as a file of n2p2 says, trained with the Kalman filter."""
@@ -139,26 +129,19 @@ def untrained(name: str, variant: str, structures: Sequence[Structure], *, key) 
 def stages(name: str, variant: str, potential: Potential, effort: float) -> tuple[Stage, ...]:
     """Charges first, then energies and forces."""
     chosen = SETS[name]
-    if variant in FORMS:
-        common: dict[str, Any] = dict(optimiser="kalman", batch_size=5)
-        first, second = (round(effort * epochs) for epochs in chosen.form_epochs)
-        charges = charge_stage(epochs=first, **common)
-        energies = energy_stage(epochs=second, **common)
-        return (energies,) if potential.charge_model is None else (charges, energies)
-    energies = energy_stage(epochs=round(effort * chosen.energy_epochs))
+    both, size = (chosen.form_epochs, 5) if variant in FORMS else (EPOCHS, 10)
+    common: dict[str, Any] = dict(optimiser="kalman", batch_size=size)
+    first, second = (round(effort * epochs) for epochs in both)
+    charges = charge_stage(epochs=first, **common)
+    energies = energy_stage(epochs=second, **common)
     if potential.charge_model is None:
         return (energies,)
-    charges = charge_stage(
-        epochs=round(effort * chosen.charge_epochs),
-        optimiser=chosen.charge_optimiser,
-        kalman=Kalman(coupling="element") if chosen.charge_optimiser == "kalman" else None,
-    )
-    if not chosen.last_epochs:
+    if variant in FORMS or not chosen.last_epochs:
         return charges, energies
     last = energy_stage(
         name="last",
         epochs=round(effort * chosen.last_epochs),
         weights=Weights(energy=3000.0, forces=1.0),
-        learning_rate=1e-3,
+        **common,
     )
     return charges, energies, last
