@@ -90,7 +90,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 """Recipe and settings by name. All have two hidden layers of 15 nodes."""
 
 FORMS: dict[str, Literal[2, 4]] = {"n2p2_2g": 2, "n2p2_4g": 4}
-"""Variants that are as a file of n2p2 says, trained with the Kalman filter."""
+"""Variants that are as a file of n2p2 says, by its kind of potential."""
 
 
 def read(name: str, seed: int) -> tuple[list[Structure], list[Structure]]:
@@ -136,7 +136,7 @@ def stages(name: str, variant: str, potential: Potential, effort: float) -> tupl
     energies = energy_stage(epochs=second, **common)
     if potential.charge_model is None:
         return (energies,)
-    if variant in FORMS or not chosen.last_epochs:
+    if not chosen.last_epochs:
         return charges, energies
     last = energy_stage(
         name="last",
