@@ -2,12 +2,14 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Float, Int
 from scipy.fft import next_fast_len
 
@@ -94,12 +96,38 @@ def _gather_from(grid: Array, corner: Array, weights: Array) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _spread(shape: tuple[int, ...], corner: Array, weights: Array, charges: Array) -> Array:
+    if jax.default_backend() == "cpu":
+        return _spread_one_by_one(shape)(corner, weights, charges)
+
     def add(grid: Array, some: tuple[Array, ...]) -> tuple[Array, None]:
         place, *values = some
         return _add_shares(grid, place, _shares(*values)), None
 
     blocks = _in_blocks((corner, weights, charges), weights)
     return lax.scan(add, jnp.zeros(shape, charges.dtype), blocks)[0]
+
+
+def _spread_one_by_one(shape: tuple[int, ...]) -> Callable[..., Array]:
+    """For processors: shares are added where they are made, in a fifth of the time of a scatter.
+
+    It has no derivatives. Systems of a batch take turns, or their windows would be scattered.
+    """
+
+    @sequential_vmap
+    def spread(corner: Array, weights: Array, charges: Array) -> Array:
+        x, y, z = weights.swapaxes(0, 1)
+        window = (1, *(x.shape[1],) * 3)
+
+        def add(grid: Array, atom: tuple[Array, ...]) -> tuple[Array, None]:
+            place, x, y, z = atom
+            shares = x[:, None, None] * y[None, :, None] * z[None, None, :]
+            there = lax.dynamic_slice(grid, tuple(place), window)
+            return lax.dynamic_update_slice(grid, there + shares[None], tuple(place)), None
+
+        atoms = corner, charges[:, None] * x, y, z
+        return lax.scan(add, jnp.zeros(shape, charges.dtype), atoms)[0]
+
+    return spread
 
 
 @_spread.defjvp

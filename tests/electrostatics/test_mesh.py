@@ -15,7 +15,7 @@ from lrpot.data import pad_neighbors
 from lrpot.electrostatics import CoulombSum
 from lrpot.electrostatics.accuracy import MESH_ERRORS, mesh_spacing
 from lrpot.electrostatics.mesh import mesh_operator
-from lrpot.electrostatics.splines import cardinal_splines
+from lrpot.electrostatics.splines import cardinal_splines, splines
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
 from lrpot.neighbors import neighbor_list
@@ -103,6 +103,25 @@ def test_splines_are_those_of_scipy(order):
     found = cardinal_splines(jnp.asarray(beyond), order)
     np.testing.assert_allclose(found, np.array(expected).T, rtol=0, atol=1e-15)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=0, atol=1e-14)
+
+
+def test_grids_of_processors_and_accelerators_are_equal(monkeypatch):
+    rng = np.random.default_rng(8)
+    channel = jnp.asarray(rng.integers(0, 2, 23))
+    settings = {"n_channels": 2, "shape": (8, 9, 6), "order": 4}
+
+    def spectrum(fractional, charges):
+        return splines(fractional, channel, **settings).transform(charges)
+
+    places, charges = (
+        jnp.asarray(rng.normal(size=(3, 23, 3))),
+        jnp.asarray(rng.normal(size=(3, 23))),
+    )
+    found = jax.jit(jax.vmap(spectrum))(places, charges)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    expected = jax.jit(jax.vmap(lambda *one: spectrum(*one)))(places, charges)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(found[:, :, 0, 0, 0].sum(axis=1), charges.sum(axis=1), atol=1e-13)
 
 
 @each_width
