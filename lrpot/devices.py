@@ -1,6 +1,9 @@
-"""The devices that share a computation, and what is asked of each."""
+"""The devices that share a computation, and the precision that is asked of them."""
+
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -10,6 +13,19 @@ in_full_precision = jax.default_matmul_precision("highest")
 """Decorator of what multiplies matrices: some accelerators would round single precision to eleven
 bits for it, which moments and mesh sums do not forgive. Derivative rules that multiply need it of
 their own: of compiled code they are applied later, and elsewhere."""
+
+Tree = TypeVar("Tree")
+
+
+def in_single_precision(tree: Tree) -> Tree:
+    """The same with all its real numbers in single precision."""
+
+    def single(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        return leaf.astype(jnp.float32)
+
+    return jax.tree.map(single, tree)
 
 
 def devices_along(axis: str, count: int | None = None) -> Mesh | None:

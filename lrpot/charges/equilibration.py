@@ -20,6 +20,7 @@ from lrpot.charges.local import element_widths
 from lrpot.charges.preconditioner import long_waves, with_long_waves
 from lrpot.charges.result import Charges
 from lrpot.descriptors.scaling import element_index
+from lrpot.devices import in_single_precision
 from lrpot.electrostatics import CoulombMap
 from lrpot.electrostatics.coulomb import MESH_FROM
 from lrpot.electrostatics.slab import extended_cell
@@ -156,7 +157,7 @@ class Equilibration(eqx.Module):
         matrix = ChargeMatrix(operator, hardness, constraints.real)
         solver = None
         if self.is_iterative(system):
-            place = jax.lax.stop_gradient((hardness, widths, system))
+            place = in_single_precision(jax.lax.stop_gradient((hardness, widths, system)))
             preconditioner = long_waves(*place, environment.reciprocal, self.coulomb.constant)
             solver = projected_solver(
                 matrix,

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from lrpot.charges.conjugate_gradients import Solution, conjugate_gradients
 from lrpot.charges.constraints import Constraints
 from lrpot.charges.preconditioner import LongWaves
+from lrpot.devices import in_single_precision
 from lrpot.electrostatics import Operator
 
 ROUNDING = 32
@@ -54,13 +55,14 @@ class ChargeMatrix(eqx.Module):
 class ProjectedSolver(eqx.Module):
     """Solves P M P x = P b, where P keeps the sums of the constraints.
 
-    Where M has a rough double, that one is iterated with, and M itself tells once a round what is
-    left to solve. Iterations with M follow only if these rounds come to a halt.
+    Where M has a rough double, that one is iterated with, in single precision, and M itself tells
+    once a round what is left to solve. Iterations with M follow only if these rounds come to a
+    halt.
 
     Attributes:
         matrix: M.
         constraints: What P leaves alone.
-        preconditioner: Approximate inverse B of M.
+        preconditioner: Approximate inverse B of M, in single precision or not.
         weights: B Cᵀ, where a row of C sums over a group.
         correction: (C B Cᵀ)⁻¹.
         tolerance: Bound on max|P b - P M x|, in eV/e.
@@ -110,6 +112,13 @@ class ProjectedSolver(eqx.Module):
     def _apply(self, charges: Array) -> Array:
         return self.constraints.project(self.matrix(charges))
 
+    @property
+    def _rough(self) -> "ProjectedSolver | None":
+        """With the rough double of the matrix, and all of it in single precision."""
+        if self.matrix.rough is None:
+            return None
+        return in_single_precision(dataclasses.replace(self, matrix=self.matrix.rough))
+
     def _derivative(self, right: Array) -> Array:
         inside = self.constraints.project(right)
         largest = jnp.max(jnp.abs(inside))
@@ -122,11 +131,7 @@ class ProjectedSolver(eqx.Module):
         """An x with P M x = P b, and M x."""
         floor = ROUNDING * jnp.finfo(right.dtype).eps * rounding
         tolerance = jnp.maximum(tolerance, floor)
-        project, rough = self.constraints.project, self.matrix.rough
-
-        def apply_roughly(charges: Array) -> Array:
-            assert rough is not None
-            return project(rough(charges))
+        project, rough = self.constraints.project, self._rough
 
         def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
             _, image, _, go_on = state
@@ -134,17 +139,19 @@ class ProjectedSolver(eqx.Module):
 
         def closer(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
             values, image, iterations, _ = state
+            assert rough is not None
             residual = right - project(image)
             largest = jnp.max(jnp.abs(residual))
             step = conjugate_gradients(
-                apply_roughly,
-                residual,
-                precondition=self._precondition,
-                tolerance=jnp.maximum(0.5 * tolerance, CLOSER * largest),
+                rough._apply,
+                (residual / largest).astype(jnp.float32),
+                precondition=rough._precondition,
+                tolerance=jnp.maximum(0.5 * tolerance / largest, CLOSER).astype(jnp.float32),
                 max_iterations=self.max_iterations - iterations,
                 check=False,
             )
-            values += step.values
+            # In single precision the sums are not what they should be: project once more.
+            values += project(largest * step.values.astype(values.dtype))
             image = self.matrix(values)
             left = jnp.max(jnp.abs(right - project(image)))
             return values, image, iterations + step.iterations, left < WORTHWHILE * largest
