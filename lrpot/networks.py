@@ -61,10 +61,12 @@ class ElementNetworks(eqx.Module):
         """Outputs of the network of each atom's element; 0 for padding atoms."""
         # Every network sees every atom: for networks this small that beats sorting or gathering.
         selected = numbers[:, None] == jnp.asarray(self.elements)[None, :]
-        values = jnp.broadcast_to(inputs, (len(self.elements), *inputs.shape))
-        layers = zip(self.weights, self.biases, self.activations, strict=True)
-        for weight, bias, activation in layers:
-            values = jnp.einsum("eai,eio->eao", values, weight) + bias[:, None, :]
+        # They see the same inputs: one product of matrices, in its derivative too.
+        values = jnp.einsum("ai,eio->eao", inputs, self.weights[0])
+        for layer, (bias, activation) in enumerate(zip(self.biases, self.activations, strict=True)):
+            if layer > 0:
+                values = jnp.einsum("eai,eio->eao", values, self.weights[layer])
+            values += bias[:, None, :]
             if isinstance(activation, str):
                 values = ACTIVATIONS[activation](values)
             else:

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 from scipy.interpolate import BSpline
 
 import lrpot
 from lrpot.data import pad_neighbors
-from lrpot.electrostatics import CoulombSum
+from lrpot.electrostatics import CoulombSum, grid
 from lrpot.electrostatics.accuracy import MESH_ERRORS, mesh_spacing
 from lrpot.electrostatics.mesh import mesh_operator
 from lrpot.electrostatics.splines import cardinal_splines, splines
@@ -122,6 +123,35 @@ def test_grids_of_processors_and_accelerators_are_equal(monkeypatch):
     expected = jax.jit(jax.vmap(lambda *one: spectrum(*one)))(places, charges)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
     np.testing.assert_allclose(found[:, :, 0, 0, 0].sum(axis=1), charges.sum(axis=1), atol=1e-13)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_grids_have_derivatives_of_any_kind(monkeypatch, backend):
+    # In blocks of three atoms, the last one incomplete, or of all.
+    monkeypatch.setattr(grid, "ON_PROCESSORS", 3 * 4**3)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    rng = np.random.default_rng(8)
+    channel = jnp.asarray(rng.integers(0, 2, 7))
+    smooth = jnp.asarray(rng.normal(size=(2, 5, 4, 6)))
+
+    def shares(fractional):
+        return splines(fractional, channel, n_channels=2, shape=(5, 4, 6), order=4)
+
+    def spread(fractional, charges):
+        here = shares(fractional)
+        return grid.spread(smooth.shape, here.corner, here.weights, charges)
+
+    def gather(fractional, field):
+        here = shares(fractional)
+        return grid.gather(field, here.corner, here.weights)
+
+    places, charges = jnp.asarray(rng.normal(size=(7, 3))), jnp.asarray(rng.normal(size=7))
+    given = spread(places, charges)
+    np.testing.assert_allclose(
+        jnp.vdot(given, smooth), charges @ gather(places, smooth), rtol=1e-13
+    )
+    for function, along in ((spread, charges), (gather, smooth)):
+        check_grads(jax.jit(function), (places, along), order=2, rtol=1e-5, atol=1e-5)
 
 
 @each_width
