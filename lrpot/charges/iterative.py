@@ -23,6 +23,10 @@ CLOSER = 1e-4
 WORTHWHILE = 0.1
 """It has to bring the true residual down to this share, or there is no other such round."""
 
+SINGLE = 1e-5
+"""Where the tolerance is above this times the residual, M times the correction, whose rounding
+errors are then 2e-7 of the residual, is computed in single precision too."""
+
 UNCHECKED = 1e4
 """A tolerance so many times larger than that bound leaves no room for doubt: the residual that the
 iteration carries along is as good as the true one."""
@@ -132,6 +136,7 @@ class ProjectedSolver(eqx.Module):
         floor = ROUNDING * jnp.finfo(right.dtype).eps * rounding
         tolerance = jnp.maximum(tolerance, floor)
         project, rough = self.constraints.project, self._rough
+        single = in_single_precision(self.matrix)
 
         def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
             _, image, _, go_on = state
@@ -151,8 +156,16 @@ class ProjectedSolver(eqx.Module):
                 check=False,
             )
             # In single precision the sums are not what they should be: project once more.
-            values += project(largest * step.values.astype(values.dtype))
-            image = self.matrix(values)
+            correction = project(largest * step.values.astype(values.dtype))
+            values += correction
+            image += jax.lax.cond(
+                tolerance > SINGLE * largest,
+                lambda: (
+                    largest
+                    * single((correction / largest).astype(jnp.float32)).astype(values.dtype)
+                ),
+                lambda: self.matrix(correction),
+            )
             left = jnp.max(jnp.abs(right - project(image)))
             return values, image, iterations + step.iterations, left < WORTHWHILE * largest
 

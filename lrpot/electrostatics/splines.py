@@ -105,9 +105,11 @@ def squared_wave_numbers(
         2 * math.pi * jnp.asarray(n, cell.dtype)[:, None] * inverse[:, axis][None, :]
         for axis, n in enumerate(numbers)
     ]
-    return jnp.sum(
-        (k[0][:, None, None, :] + k[1][None, :, None, :] + k[2][None, None, :, :]) ** 2, axis=-1
+    x, y, z = (
+        k[0][:, None, None, axis] + k[1][None, :, None, axis] + k[2][None, None, :, axis]
+        for axis in range(3)
     )
+    return x**2 + y**2 + z**2
 
 
 def half_spectrum_sum(values: Float[Array, "x y z"], shape: tuple[int, int, int]) -> Array:
