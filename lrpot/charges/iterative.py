@@ -60,8 +60,8 @@ class ProjectedSolver(eqx.Module):
     """Solves P M P x = P b, where P keeps the sums of the constraints.
 
     Where M has a rough double, that one is iterated with, in single precision, and M itself tells
-    once a round what is left to solve. Iterations with M follow only if these rounds come to a
-    halt.
+    once a round what is left to solve, in single precision where that is exact enough. Iterations
+    with M follow only if these rounds come to a halt.
 
     Attributes:
         matrix: M.

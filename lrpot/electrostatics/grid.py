@@ -40,16 +40,10 @@ def spread(
     charges: Float[Array, " atoms"],
 ) -> Grid:
     """The charges on a periodic grid of so many channels and points along each axis."""
-    grown = _grown(shape, weights.shape[2])
     if jax.default_backend() == "cpu":
+        grown = _grown(shape, weights.shape[2])
         return _folded(_spread_one_by_one(grown)(corner, weights, charges), shape)
-
-    def add(grid: Array, some: tuple[Array, ...]) -> tuple[Array, None]:
-        place, *values = some
-        return _add_shares(grid, place, _shares(*values)), None
-
-    blocks = _in_blocks((corner, weights, charges), weights)
-    return _folded(lax.scan(add, jnp.zeros(grown, charges.dtype), blocks)[0], shape)
+    return _added(_shares, shape, corner, weights, charges)
 
 
 @spread.defjvp
@@ -72,13 +66,7 @@ def _spread_jvp(shape: tuple[int, ...], primals: tuple, tangents: tuple) -> tupl
 @jax.custom_jvp
 def gather(grid: Grid, corner: Corner, weights: Weights) -> Float[Array, " atoms"]:
     """Values of a periodic grid at the atoms, summed with their shares."""
-    wide = _repeated(grid, weights.shape[2])
-
-    def read(some: tuple[Array, ...]) -> Array:
-        return _gather_from(wide, *some)
-
-    values = lax.map(read, _in_blocks((corner, weights), weights))
-    return _by_atom(values, len(corner))
+    return _read(_gather_from, grid, corner, weights)
 
 
 @gather.defjvp
@@ -97,27 +85,17 @@ def _gather_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 def _spread_changes(shape: tuple[int, ...], corner: Array, weights: Array, changes: Array) -> Array:
     """How the grid of unit charges changes with their shares along the axes."""
 
-    def add(grid: Array, some: tuple[Array, ...]) -> tuple[Array, None]:
-        place, here, turning = some
-        unit = jnp.ones_like(here[:, 0, 0])
-        more = jax.jvp(lambda weights: _shares(weights, unit), (here,), (turning,))[1]
-        return _add_shares(grid, place, more), None
+    def change(weights: Array, changes: Array) -> Array:
+        unit = jnp.ones_like(weights[:, 0, 0])
+        return jax.jvp(lambda weights: _shares(weights, unit), (weights,), (changes,))[1]
 
-    blocks = _in_blocks((corner, weights, changes), weights)
-    wide = jnp.zeros(_grown(shape, weights.shape[2]), changes.dtype)
-    return _folded(lax.scan(add, wide, blocks)[0], shape)
+    return _added(change, shape, corner, weights, changes)
 
 
 @jax.custom_jvp
 def _slopes(grid: Array, corner: Array, weights: Array) -> Array:
     """Derivatives of the gathered values by the shares along the axes."""
-    wide = _repeated(grid, weights.shape[2])
-
-    def read(some: tuple[Array, ...]) -> Array:
-        return _slopes_from(wide, *some)
-
-    slopes = lax.map(read, _in_blocks((corner, weights), weights))
-    return _by_atom(slopes, len(corner))
+    return _read(_slopes_from, grid, corner, weights)
 
 
 @_slopes.defjvp
@@ -130,15 +108,15 @@ def _slopes_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
         tangents[0],
     )
 
-    wide = _repeated(grid, weights.shape[2])
-
     @jax.checkpoint
-    def read(some: tuple[Array, ...]) -> Array:
-        place, here, turning = some
-        return jax.jvp(lambda weights: _slopes_from(wide, place, weights), (here,), (turning,))[1]
+    def change(grid: Array, corner: Array, weights: Array, changes: Array) -> Array:
+        def slopes(weights: Array) -> Array:
+            return _slopes_from(grid, corner, weights)
 
-    here = lax.map(read, _in_blocks((corner, weights, tangents[2]), weights))
-    return _slopes(*primals), there + _by_atom(here, len(corner))
+        return jax.jvp(slopes, (weights,), (changes,))[1]
+
+    here = _read(change, grid, corner, weights, tangents[2])
+    return _slopes(*primals), there + here
 
 
 def _with_transpose(
@@ -168,8 +146,8 @@ def _with_transpose(
         u, w, x, y = parted(sides)
         return joined(x, y + apply(x), u + transpose(w), w)
 
-    nothing = [jnp.zeros(shape, values.dtype) for shape in shapes]
-    sides = joined(nothing[0], nothing[1], values, nothing[3])
+    nothing, none = (jnp.zeros(shape, values.dtype) for shape in shapes[:2])
+    sides = joined(nothing, none, values, none)
     return parted(lax.custom_linear_solve(equations, sides, solution, symmetric=True))[1]
 
 
@@ -208,11 +186,6 @@ def _shares(weights: Array, charges: Array) -> Array:
     plane = jnp.einsum("ny,nz->nyz", y, z).reshape(-1, order * order)
     shares = jnp.einsum("nx,na->nxa", charges[:, None] * x, plane)
     return shares.reshape(-1, 1, order, order, order)
-
-
-def _add_shares(grid: Array, corner: Array, shares: Array) -> Array:
-    within = lax.GatherScatterMode.PROMISE_IN_BOUNDS
-    return lax.scatter_add(grid, corner, shares, _OF_CHANNELS, mode=within)
 
 
 def _windows(grid: Array, corner: Array, order: int) -> Array:
@@ -265,13 +238,35 @@ def _folded(wide: Array, shape: tuple[int, ...]) -> Array:
     return wide[:, : shape[1], : shape[2], : shape[3]]
 
 
-def _in_blocks(arrays: tuple[Array, ...], weights: Array) -> tuple[Array, ...]:
-    return tuple(_blocks(array, weights.shape[2]) for array in arrays)
+def _added(
+    function: Callable[..., Array],
+    shape: tuple[int, ...],
+    corner: Array,
+    weights: Array,
+    values: Array,
+) -> Array:
+    """The grid of what a function of weights and values adds to the windows of the atoms."""
+
+    def add(grid: Array, some: tuple[Array, ...]) -> tuple[Array, None]:
+        place, *here = some
+        within = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+        return lax.scatter_add(grid, place, function(*here), _OF_CHANNELS, mode=within), None
+
+    order = weights.shape[2]
+    blocks = tuple(_blocks(array, order) for array in (corner, weights, values))
+    wide = jnp.zeros(_grown(shape, order), values.dtype)
+    return _folded(lax.scan(add, wide, blocks)[0], shape)
 
 
-def _by_atom(blocks: Array, n_atoms: int) -> Array:
-    """The array that the blocks were made from."""
-    return blocks.reshape(-1, *blocks.shape[2:])[:n_atoms]
+def _read(
+    function: Callable[..., Array], grid: Array, corner: Array, weights: Array, *others: Array
+) -> Array:
+    """What a function of a grid and of some atoms finds, atom by atom."""
+    order = weights.shape[2]
+    wide = _repeated(grid, order)
+    blocks = tuple(_blocks(array, order) for array in (corner, weights, *others))
+    found = lax.map(lambda some: function(wide, *some), blocks)
+    return found.reshape(-1, *found.shape[2:])[: len(corner)]
 
 
 def _blocks(array: Array, order: int) -> Array:
