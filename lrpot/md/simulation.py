@@ -28,6 +28,9 @@ SKIN = 0.5
 DOUBTS = ("energy_uncertainty_eV", "forces_uncertainty_eV_A", "charges_uncertainty_e")
 """Expected errors from a committee, in the log: of the energy, and the largest of any atom."""
 
+SHRINKING = 0.01
+"""By this fraction is the box smaller for which a list is made that did not last in its own."""
+
 BREATH = 0.05
 """A box may change by this fraction before neighbours and waves are chosen anew for it."""
 
@@ -177,12 +180,14 @@ class Simulation:
         Raises:
             InputError: If the box changes too much within these steps.
         """
+        repeats = 0
         while True:
             advanced = self._advance(state, count)
             finite = np.isfinite(np.asarray(advanced.atoms.position)).all()
             too_small = getattr(advanced.neighbors, "cell_size_too_small", False)
             if finite and (advanced.neighbors.did_buffer_overflow or too_small):
-                state = self._relisted(state, extra_capacity=4)
+                repeats += 1
+                state = self._relisted(state, repeats)
             elif finite and advanced.stretch is not None and advanced.stretch > BREATH:
                 if np.array_equal(np.asarray(self.reference), state.atoms.box):
                     raise InputError(
@@ -194,9 +199,21 @@ class Simulation:
             else:
                 return advanced
 
-    def _relisted(self, state: State, **kwargs: Any) -> State:
-        box = np.asarray(state.atoms.box) if self.breathes else self.reference
-        neighbors = self._allocate(state.atoms.position, box, **kwargs)
+    def _relisted(self, state: State, repeats: int = 0) -> State:
+        """With a new list, which has more room every time that it did not last.
+
+        A box that shrinks needs more than places for neighbours: more images of them. So its list
+        is made in a smaller one, where every pair is nearer.
+        """
+        coordinates = state.atoms.position
+        room = 2 * 2**repeats if repeats else 0
+        if not self.breathes:
+            neighbors = self._allocate(coordinates, self.reference, extra_capacity=room)
+            return self._state(state.atoms, state.memory, neighbors)
+        box = np.asarray(state.atoms.box)
+        smaller = (1 - SHRINKING) ** repeats * box
+        neighbors = self._allocate(coordinates, smaller, extra_capacity=room)
+        neighbors = neighbors.update(coordinates, box=jnp.asarray(box))
         return self._state(state.atoms, state.memory, neighbors)
 
     @in_full_precision

@@ -81,6 +81,19 @@ def test_a_box_under_load_shrinks_and_its_atoms_find_their_new_neighbours(local,
         np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+def test_a_box_that_comes_to_need_more_images_of_its_atoms_gets_them(local, crystal, simulate):
+    """Its list is made in the larger box, where fewer would do, and cannot last."""
+    cell, reach = np.asarray(crystal.cell), local.cutoff + md.simulation.SKIN
+    height = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0).max()
+    scale = 1.0005 * reach / np.ceil(reach / height) / height
+    system = lrpot.System(scale * np.asarray(crystal.positions), crystal.numbers, cell=scale * cell)
+    settings = {**BREATHING, "pressure": 1e5, "pressure_damping": 200.0}
+    trajectory = simulate(local, system, steps=60, record_every=20, **settings)
+    assert np.cbrt(trajectory.log["volume_A3"][-1]) < 0.999 * np.cbrt(np.linalg.det(scale * cell))
+    for frame, found in enumerate(trajectory.log["potential_energy_eV"]):
+        np.testing.assert_allclose(found, energy(local, trajectory, frame), rtol=1e-10)
+
+
 def test_constant_pressure_needs_a_crystal_and_a_temperature(local, ion, crystal, simulate):
     with pytest.raises(lrpot.InputError, match="Constant pressure needs a crystal"):
         simulate(local, ion, ensemble="npt")
