@@ -206,7 +206,7 @@ class Simulation:
         is made in a smaller one, where every pair is nearer.
         """
         coordinates = state.atoms.position
-        room = 2 * 2**repeats if repeats else 0
+        room = 4 * (2**repeats - 1)
         if not self.breathes:
             neighbors = self._allocate(coordinates, self.reference, extra_capacity=room)
             return self._state(state.atoms, state.memory, neighbors)
