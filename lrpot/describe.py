@@ -9,6 +9,7 @@ from lrpot.committee import Committee
 from lrpot.descriptors import ACSF
 from lrpot.electrostatics import CoulombSum
 from lrpot.elements import SYMBOLS
+from lrpot.messages import Messages
 from lrpot.potential import Potential, count_parameters
 from lrpot.terms import Coulomb, Offsets, ShortRange
 
@@ -65,6 +66,12 @@ def describe(potential: Potential | Committee) -> dict[str, str]:
                 for name in ((layer,) if isinstance(layer, str) else layer)
             )
             lines[name] = f"networks {layers}, {', '.join(used)}{seen}"
+        elif isinstance(term, Messages):
+            channels = term.mixed[0][0].shape[-1]
+            seen = "" if term.charge_scaling is None else ", that see the charge"
+            lines[name] = (
+                f"{len(term.mixed)} layers of {channels} matrices{seen}, each {term.cutoff:g} Å far"
+            )
         elif isinstance(term, Coulomb):
             lines[name] = (
                 "not screened"

@@ -71,8 +71,9 @@ class Environment(eqx.Module):
 
 
 def of_neighbors(
-    values: Float[Array, " atoms"] | Int[Array, " atoms"], index: Int[Array, "atoms neighbors"]
-) -> Float[Array, "atoms neighbors"] | Int[Array, "atoms neighbors"]:
+    values: Float[Array, "atoms *shape"] | Int[Array, "atoms *shape"],
+    index: Int[Array, "rows neighbors"],
+) -> Float[Array, "rows neighbors *shape"] | Int[Array, "rows neighbors *shape"]:
     """Values of atoms looked up for every neighbour, 0 for empty slots."""
     return values.at[index].get(mode="fill", fill_value=0)
 

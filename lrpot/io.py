@@ -16,7 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from lrpot import charges, descriptors, electrostatics, networks, terms
+from lrpot import charges, descriptors, electrostatics, messages, networks, terms
 from lrpot.committee import Committee
 from lrpot.descriptors import SplitACSF
 from lrpot.errors import InputError
@@ -48,6 +48,7 @@ _CLASSES: dict[str, type[eqx.Module]] = {
         electrostatics.CoulombSum,
         electrostatics.FixedSum,
         electrostatics.Screening,
+        messages.Messages,
         terms.Coulomb,
         terms.Offsets,
         terms.ShortRange,

@@ -15,6 +15,7 @@ from lrpot.descriptors.defaults import FIRST_SHELL
 from lrpot.electrostatics import CoulombSum, Screening
 from lrpot.elements import COVALENT_RADII, SYMBOLS, element_numbers
 from lrpot.errors import InputError, suggestion
+from lrpot.messages import Messages, messages
 from lrpot.networks import element_networks
 from lrpot.potential import Potential, Recipe
 from lrpot.terms import Coulomb, Offsets, ShortRange, SiteEnergy
@@ -30,6 +31,8 @@ def hdnnp_2g(
     hidden: tuple[int, ...] = (15, 15),
     activation: str = "silu",
     descriptor: ACSF | None = None,
+    message_layers: int = 0,
+    message_channels: int = 24,
     key: PRNGKeyArray,
 ) -> Potential:
     """Second generation: energies of local surroundings and nothing else [behler:07].
@@ -40,6 +43,9 @@ def hdnnp_2g(
         hidden: Widths of the hidden layers.
         activation: A name of `lrpot.networks.ACTIVATIONS`.
         descriptor: Used instead of `default_acsf(elements, cutoff=cutoff)`.
+        message_layers: Layers of equivariant messages, see `lrpot.messages`, whose energy is added;
+            0 for none.
+        message_channels: How many 3×3 matrices of an atom they are made of.
         key: Random key of the first weights.
     """
     numbers, descriptor = _start(elements, cutoff, descriptor)
@@ -47,6 +53,7 @@ def hdnnp_2g(
         numbers, descriptor.n_features, hidden, activation=activation, key=key
     )
     terms = {"offsets": _no_offsets(numbers), "short_range": ShortRange(networks, jnp.ones(()))}
+    terms |= _messages(numbers, descriptor, message_layers, message_channels, False, key)
     return Potential(numbers, descriptor, None, terms, "hdnnp_2g")
 
 
@@ -61,12 +68,15 @@ def hdnnp_3g(
     widths: Widths = "point",
     screening: tuple[float, float] | None = None,
     accuracy: float = 1e-6,
+    message_layers: int = 0,
+    message_channels: int = 24,
     key: PRNGKeyArray,
 ) -> Potential:
     """Third generation: local energies and the Coulomb energy of local charges [morawietz:12].
 
     Args:
-        elements, cutoff, hidden, activation, descriptor, key: As in `hdnnp_2g`.
+        elements, cutoff, hidden, activation, descriptor, message_layers, message_channels, key: As
+            in `hdnnp_2g`.
         neutralisation: How charges are brought to the total charge, see
             `lrpot.charges.LocalCharges`.
         widths: `covalent` radii, `point` charges, or the width of each element in Å.
@@ -90,6 +100,7 @@ def hdnnp_3g(
         "short_range": ShortRange(networks, jnp.ones(())),
         "coulomb": Coulomb(_screening(screening, descriptor)),
     }
+    terms |= _messages(numbers, descriptor, message_layers, message_channels, True, key)
     return Potential(numbers, descriptor, charge_model, terms, "hdnnp_3g")
 
 
@@ -107,6 +118,8 @@ def hdnnp_4g(
     learn_widths: bool = False,
     local_hardness: bool = False,
     charge_shells: int = 0,
+    message_layers: int = 0,
+    message_channels: int = 24,
     key: PRNGKeyArray,
 ) -> Potential:
     """Fourth generation: charges equilibrate over the whole system [ko:21].
@@ -115,7 +128,8 @@ def hdnnp_4g(
     and hardness terms, and that of networks which see each atom's surroundings and charge.
 
     Args:
-        elements, cutoff, hidden, activation, descriptor, key: As in `hdnnp_2g`.
+        elements, cutoff, hidden, activation, descriptor, message_layers, message_channels, key: As
+            in `hdnnp_2g`; messages tell of the charges too.
         widths: `covalent` radii or the Gaussian width of each element in Å.
         hardness: First hardness, in eV/e², one for all or by symbol; it is trained. When not
             given, the first training finds it from the charges, see
@@ -153,6 +167,7 @@ def hdnnp_4g(
         ),
         "coulomb": Coulomb(_screening(screening, descriptor)),
     }
+    terms |= _messages(numbers, descriptor, message_layers, message_channels, True, key)
     return Potential(numbers, descriptor, charge_model, terms, "hdnnp_4g")
 
 
@@ -223,6 +238,25 @@ def _no_offsets(numbers: tuple[int, ...]) -> Offsets:
 def _screening(radii: tuple[float, float] | None, descriptor: ACSF) -> Screening:
     inner, outer = (0.3 * descriptor.cutoff, descriptor.cutoff) if radii is None else radii
     return Screening(inner, outer)
+
+
+def _messages(
+    numbers: tuple[int, ...],
+    descriptor: ACSF,
+    layers: int,
+    channels: int,
+    sees_charges: bool,
+    key: PRNGKeyArray,
+) -> dict[str, Messages]:
+    if layers == 0:
+        return {}
+    # A key of their own, so that the other networks begin as they do without messages.
+    own = jax.random.fold_in(key, 1)
+    reach = descriptor.cutoff
+    found = messages(
+        numbers, layers=layers, channels=channels, cutoff=reach, sees_charges=sees_charges, key=own
+    )
+    return {"messages": found}
 
 
 def _surroundings(cutoff: float, count: int) -> ChargeSurroundings:

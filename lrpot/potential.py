@@ -23,6 +23,7 @@ from lrpot.devices import devices_along, in_full_precision
 from lrpot.elements import SYMBOLS, symbols
 from lrpot.environment import Environment
 from lrpot.errors import InputError
+from lrpot.messages import Messages
 from lrpot.neighbors import Neighbors, neighbor_list
 from lrpot.reciprocal import Reciprocal
 from lrpot.system import System
@@ -66,6 +67,8 @@ class Potential(eqx.Module):
         for term in self.terms.values():
             if isinstance(term, Coulomb) and term.screening is not None:
                 ranges.append(term.screening.outer)
+            elif isinstance(term, Messages):
+                ranges.append(term.cutoff)
         return max(ranges)
 
     def reciprocal(self, system: System, *, growth: float = 0.0) -> Reciprocal | None:

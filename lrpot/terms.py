@@ -12,6 +12,7 @@ from lrpot.descriptors.scaling import Scaling, element_index
 from lrpot.electrostatics import Screening, self_potential
 from lrpot.environment import Environment
 from lrpot.errors import InputError
+from lrpot.messages import Messages
 from lrpot.networks import ElementNetworks
 from lrpot.system import System
 from lrpot.units import KE
@@ -128,4 +129,4 @@ class Offsets(eqx.Module):
         return jnp.where(system.real, offsets, 0.0)
 
 
-Term = ShortRange | Coulomb | SiteEnergy | Offsets
+Term = ShortRange | Messages | Coulomb | SiteEnergy | Offsets

@@ -30,6 +30,7 @@ FLOORS = {
     "electrostatics": 2,
     "networks": 2,
     "charges": 3,
+    "messages": 3,
     "terms": 3,
     "dispersion": 3,
     "potential": 4,

@@ -14,6 +14,7 @@ from lrpot.training.stages import (
     default_stages,
     energy_stage,
     joint_stage,
+    message_stage,
 )
 from lrpot.training.uncertainty import calibrate_uncertainty
 
@@ -37,6 +38,7 @@ __all__ = [
     "keep_charges",
     "keep_geometry",
     "loss",
+    "message_stage",
     "predict_batch",
     "squared_errors",
     "uncertainties",

@@ -15,6 +15,7 @@ from lrpot.descriptors.scaling import MODES
 from lrpot.elements import SYMBOLS
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError, suggestion
+from lrpot.messages import Messages
 from lrpot.potential import Potential
 from lrpot.terms import Offsets, ShortRange
 from lrpot.training.first_charges import with_first_charges
@@ -152,21 +153,23 @@ def own_descriptor(potential: Potential) -> ACSF:
 def scale_charge_input(
     potential: Potential, batches: Sequence[Batch], charges: Sequence[jax.Array]
 ) -> Potential:
-    """Scale what the short-range networks see of charges by the charges that they will see.
+    """Scale what the terms see of charges by the charges that they will see.
 
     Args:
         potential: With a charge model.
         batches: The training data.
         charges: Charges of each batch, [structures, atoms], in e.
     """
-    term = potential.terms.get("short_range")
-    if not isinstance(term, ShortRange) or term.charge_scaling is None:
-        return potential
-    seen = [_charges_seen(term, batch, one) for batch, one in zip(batches, charges, strict=True)]
-    values = np.concatenate([np.asarray(one).reshape(-1, one.shape[-1]) for one in seen])
     numbers = np.concatenate([np.asarray(batch.systems.numbers).ravel() for batch in batches])
-    scaling = scaling_from_data(values, numbers, potential.elements)
-    return eqx.tree_at(lambda one: one.terms["short_range"].charge_scaling, potential, scaling)
+    terms = dict(potential.terms)
+    for name, term in terms.items():
+        if not isinstance(term, ShortRange | Messages) or term.charge_scaling is None:
+            continue
+        seen = [_charges_seen(term, *one) for one in zip(batches, charges, strict=True)]
+        values = np.concatenate([np.asarray(one).reshape(-1, one.shape[-1]) for one in seen])
+        scaling = scaling_from_data(values, numbers, potential.elements)
+        terms[name] = dataclasses.replace(term, charge_scaling=scaling)
+    return dataclasses.replace(potential, terms=terms)
 
 
 def _with_energies(
@@ -175,14 +178,12 @@ def _with_energies(
     terms = dict(potential.terms)
     if isinstance(terms.get("offsets"), Offsets):
         terms["offsets"] = dataclasses.replace(terms["offsets"], energies=jnp.asarray(offsets))
-    short_range = terms.get("short_range")
     forces = [one.forces.ravel() for one in structures if one.forces is not None]
-    if isinstance(short_range, ShortRange):
-        # Forces tell the size of an atom's energy: they act over distances of about 1 Å.
-        scale = float(np.std(np.concatenate(forces))) if forces else 1.0
-        terms["short_range"] = eqx.tree_at(
-            lambda one: one.scale, short_range, jnp.asarray(max(scale, 1e-3))
-        )
+    # Forces tell the size of an atom's energy: they act over distances of about 1 Å.
+    scale = float(np.std(np.concatenate(forces))) if forces else 1.0
+    for name, term in terms.items():
+        if isinstance(term, ShortRange | Messages):
+            terms[name] = dataclasses.replace(term, scale=jnp.asarray(max(scale, 1e-3)))
     return eqx.tree_at(lambda one: one.terms, potential, terms)
 
 
@@ -199,7 +200,7 @@ def _with_mean_charges(potential: Potential, structures: Sequence[Structure]) ->
 
 
 @eqx.filter_jit
-def _charges_seen(term: ShortRange, batch: Batch, charges: jax.Array) -> jax.Array:
+def _charges_seen(term: ShortRange | Messages, batch: Batch, charges: jax.Array) -> jax.Array:
     return jax.vmap(
         lambda system, neighbors, charges: term.seen(
             charges, environment_from_shifts(system, neighbors)

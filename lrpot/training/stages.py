@@ -7,6 +7,7 @@ from typing import Any
 from lrpot.committee import Committee
 from lrpot.data import LABELS, Structure
 from lrpot.errors import InputError, suggestion
+from lrpot.messages import Messages
 from lrpot.potential import Potential
 from lrpot.terms import ShortRange
 from lrpot.training.kalman import Kalman
@@ -138,6 +139,22 @@ def energy_stage(**settings) -> Stage:
     return Stage(**{"name": "energies", "train": ("terms",), **settings})
 
 
+def message_stage(**settings) -> Stage:
+    """In place of `energy_stage` where there are messages: AdamW with updates by few structures.
+
+    Messages have too many weights for a Kalman filter, and learn sooner from many updates.
+    """
+    return energy_stage(
+        **{
+            "epochs": 150,
+            "batch_size": 4,
+            "learning_rate": 6e-3,
+            "weight_decay": 0.03,
+            **settings,
+        }
+    )
+
+
 def joint_stage(**settings) -> Stage:
     """Everything at once, charges included: for CENT, or to finish a two-stage training."""
     weights = Weights(energy=100.0, forces=1.0, charges=100.0)
@@ -155,22 +172,29 @@ def default_stages(
     is the same for electronegativities of the other sign. Labels that no structure has are left
     out.
 
+    Terms of a potential with messages are trained by AdamW, see `message_stage`, whatever the
+    optimiser of the charges.
+
     Raises:
         InputError: If there is nothing that the potential could learn from.
     """
     by: dict[str, Any] = {"optimiser": optimiser}
     has = {label for label in LABELS if any(getattr(one, label) is not None for one in structures)}
-    learns_energy = any(isinstance(term, ShortRange) for term in potential.terms.values())
+    terms = tuple(potential.terms.values())
+    learns_energy = any(isinstance(term, ShortRange) for term in terms)
+    has_messages = any(isinstance(term, Messages) for term in terms)
+    energies = message_stage() if has_messages else energy_stage(**by)
     if potential.charge_model is None:
-        stages = (energy_stage(**by),)
+        stages = (energies,)
     elif "charges" in has and learns_energy:
-        stages = (charge_stage(**by), energy_stage(**by))
+        stages = (charge_stage(**by), energies)
     elif "charges" in has:
         stages = (joint_stage(**by),)
     else:
+        weights = Weights(energy=100.0, forces=1.0, dipole=10.0)
         stages = (
             charge_stage(weights=Weights(dipole=10.0), **by),
-            Stage(weights=Weights(energy=100.0, forces=1.0, dipole=10.0), **by),
+            dataclasses.replace(energies, name="joint", train=PARTS, weights=weights),
         )
     asked = [{name for name in LABELS if getattr(one.weights, name)} for one in stages]
     if not any(names & has for names in asked):

@@ -147,6 +147,19 @@ def test_every_recipe_has_its_usual_stages(tiny, molecules, recipe, names):
     assert tuple(stage.name for stage in stages) == names
 
 
+def test_messages_are_trained_by_adam(tiny, molecules):
+    potential = tiny.potential("hdnnp_4g", message_layers=1, message_channels=4)
+    stages = default_stages(potential, molecules, optimiser="kalman")
+    assert tuple(stage.optimiser for stage in stages) == ("kalman", "adam")
+    stages = [dataclasses.replace(one, epochs=n) for one, n in zip(stages, (1, 8), strict=True)]
+    outcome = quietly(potential, molecules, stages=stages)
+    errors = [row["train"]["forces"] for row in outcome.history if row["stage"] == "energies"]
+    assert errors[-1] < 0.8 * errors[0]
+    new, old = (one.terms["messages"] for one in (outcome.potential, potential))
+    assert not np.allclose(new.charge_scaling.offset, old.charge_scaling.offset)
+    assert new.scale != old.scale
+
+
 @pytest.mark.parametrize("recipe", ["hdnnp_3g", "hdnnp_4g", "cent"])
 def test_without_reference_charges_everything_is_learnt_from_energies(tiny, molecules, recipe):
     bare = [dataclasses.replace(one, charges=None) for one in molecules]

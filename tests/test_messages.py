@@ -1,0 +1,104 @@
+"""Messages: how far they carry, what they tell apart, that chunks change nothing, training."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lrpot
+from lrpot import messages as module
+
+CUTOFF = 4.0
+
+
+def potential(recipe="hdnnp_2g", *, layers=1, **settings):
+    return lrpot.MODELS[recipe](
+        ("C", "H"),
+        cutoff=CUTOFF,
+        hidden=(4,),
+        message_layers=layers,
+        message_channels=3,
+        key=jax.random.key(1),
+        **settings,
+    )
+
+
+def energies_of_messages(model, system):
+    silent = {name: term for name, term in model.terms.items() if name != "messages"}
+    without = dataclasses.replace(model, terms=silent)
+    found, other = (lrpot.predict(one, system, forces=False) for one in (model, without))
+    return found.energies - other.energies
+
+
+def row(last):
+    """Carbons in a row, each within the cutoff of the next one alone."""
+    return lrpot.System([[0, 0, 0], [2.1, 0.3, 0], [4.2, 0, 0.4], [6.3, *last]], [6, 6, 6, 6])
+
+
+@pytest.mark.parametrize(("layers", "reached"), [(1, False), (2, True)])
+def test_each_layer_carries_a_cutoff_further(layers, reached):
+    model = potential(layers=layers)
+    here, there = (energies_of_messages(model, row(last)) for last in ((0, 0), (0.5, 0.2)))
+    changes = np.abs(here - there)
+    assert changes[0] > 1e-8 if reached else changes[0] < 1e-13
+    assert changes[1] > 1e-8
+
+
+def test_charges_of_neighbors_are_felt():
+    """By total charge at one geometry: the atoms' own charge and that of the neighbours."""
+    model = potential("hdnnp_4g")
+    neutral, cation = (
+        energies_of_messages(model, dataclasses.replace(row((0, 0)), total_charge=jnp.asarray(q)))
+        for q in (0.0, 1.0)
+    )
+    assert (abs(neutral - cation) > 1e-4).all()
+
+
+def test_the_other_weights_are_as_without_messages():
+    with_them, without = potential("hdnnp_4g"), potential("hdnnp_4g", layers=0)
+    del with_them.terms["messages"]
+    assert eqx.tree_equal(with_them, without)
+
+
+def test_chunks_of_atoms_change_nothing(monkeypatch):
+    """Also where neighbours lie in another chunk, in energies, forces and slopes by weights."""
+    rng = np.random.default_rng(0)
+    system = lrpot.System(rng.uniform(0, 5, (11, 3)), [6] * 4 + [1] * 7)
+    model = potential("hdnnp_4g", layers=2)
+
+    neighbors = model.neighbors(system)
+
+    def all_of_it():
+        def forces(model):
+            return lrpot.evaluate(model, system, neighbors, stress=False).forces
+
+        slope = eqx.filter_grad(lambda model: jnp.sum(forces(model) ** 2))(model)
+        return [forces(model), *jax.tree.leaves(slope.terms["messages"])]
+
+    whole = all_of_it()
+    monkeypatch.setattr(module, "ON_ACCELERATORS", 40)
+    for found, expected in zip(all_of_it(), whole, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("recipe", ["hdnnp_2g", "hdnnp_4g"])
+def test_an_atom_alone_has_an_energy(recipe):
+    found = lrpot.predict(potential(recipe), lrpot.System([[0.0, 0.0, 0.0]], [6]))
+    assert np.isfinite(found.energy)
+    assert not found.forces.any()
+
+
+def test_a_file_brings_them_back(tmp_path):
+    model, system = potential("hdnnp_3g"), row((0, 0))
+    lrpot.save(tmp_path / "model.lrpot", model)
+    again = lrpot.load(tmp_path / "model.lrpot")
+    assert lrpot.predict(again, system).energy == lrpot.predict(model, system).energy
+
+
+@pytest.mark.parametrize("wrong", [{"message_layers": -1}, {"message_channels": 0}])
+def test_impossible_sizes_are_refused(wrong):
+    with pytest.raises(lrpot.InputError, match="Messages need layers and channels"):
+        lrpot.hdnnp_2g(("C",), key=jax.random.key(0), **{"message_layers": 1, **wrong})
