@@ -108,9 +108,15 @@ class Potential(eqx.Module):
             count: How many devices share the atoms; all that JAX finds when not given.
 
         Raises:
-            InputError: If there are not so many.
+            InputError: If there are not so many, or the potential has messages, which need what
+                atoms of other shares have found.
         """
         mesh = devices_along("atoms", count)
+        if mesh is not None and any(isinstance(term, Messages) for term in self.terms.values()):
+            raise InputError(
+                "A potential with messages cannot share the atoms of a system between devices: run "
+                "it on one."
+            )
         descriptor = self.descriptor
         if not isinstance(descriptor, ACSF):
             raise InputError("Kept descriptors, of a training, are not computed on any device.")

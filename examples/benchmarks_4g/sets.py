@@ -11,7 +11,7 @@ from lrpot.descriptors import default_acsf
 from lrpot.elements import SYMBOLS
 from lrpot.interop import n2p2
 from lrpot.potential import Potential
-from lrpot.training import Stage, Weights, charge_stage, energy_stage
+from lrpot.training import Stage, Weights, charge_stage, energy_stage, message_stage
 from lrpot.training.config import split
 
 HERE = Path(__file__).parent
@@ -75,6 +75,11 @@ SETS = {
     ),
 }
 
+MESSAGE_EPOCHS = 200
+"""Of AdamW for energies and forces of variants with messages, after the filter for charges."""
+
+EXTENDED: dict[str, Any] = {"local_hardness": True, "learn_widths": True, "charge_shells": 5}
+
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "2g": ("hdnnp_2g", {}),
     "3g": ("hdnnp_3g", {}),
@@ -82,10 +87,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "local_hardness": ("hdnnp_4g", {"local_hardness": True}),
     "learn_widths": ("hdnnp_4g", {"learn_widths": True}),
     "charge_shells": ("hdnnp_4g", {"charge_shells": 5}),
-    "extended": (
-        "hdnnp_4g",
-        {"local_hardness": True, "learn_widths": True, "charge_shells": 5},
-    ),
+    "extended": ("hdnnp_4g", EXTENDED),
+    "2g_messages": ("hdnnp_2g", {"message_layers": 3}),
+    "messages": ("hdnnp_4g", {**EXTENDED, "message_layers": 3}),
 }
 """Recipe and settings by name. All have two hidden layers of 15 nodes."""
 
@@ -134,9 +138,11 @@ def stages(name: str, variant: str, potential: Potential, effort: float) -> tupl
     first, second = (round(effort * epochs) for epochs in both)
     charges = charge_stage(epochs=first, **common)
     energies = energy_stage(epochs=second, **common)
+    if "messages" in potential.terms:
+        energies = message_stage(epochs=round(effort * MESSAGE_EPOCHS))
     if potential.charge_model is None:
         return (energies,)
-    if not chosen.last_epochs:
+    if not chosen.last_epochs or "messages" in potential.terms:
         return charges, energies
     last = energy_stage(
         name="last",

@@ -148,7 +148,7 @@ def message_stage(**settings) -> Stage:
         **{
             "epochs": 150,
             "batch_size": 4,
-            "learning_rate": 6e-3,
+            "learning_rate": 3e-3,
             "weight_decay": 0.03,
             **settings,
         }

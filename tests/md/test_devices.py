@@ -45,6 +45,13 @@ for name in ("forces", "stress", "charges"):
 assert memory[0] > memory[1], memory
 lrpot.save("split.lrpot", split)
 assert eqx.tree_equal(lrpot.load("split.lrpot"), potential)
+with_messages = lrpot.hdnnp_2g(("H", "O"), message_layers=1, key=jax.random.key(1))
+try:
+    with_messages.on_devices(4)
+except lrpot.InputError as error:
+    assert "messages cannot share" in str(error)
+else:
+    raise AssertionError("messages were split")
 """
 
 TRAJECTORY = """
