@@ -201,7 +201,7 @@ _TURNS = np.array(
 
 def _by_atom(function: Callable[[Environment], Array], environment: Environment) -> Matrices:
     """Matrices of the atoms, of so many at once that what is sent to them fits into memory."""
-    flat = by_chunks(function, environment, at_once=ON_ACCELERATORS)
+    flat = by_chunks(function, environment, slots=ON_ACCELERATORS)
     return flat.reshape(len(flat), 3, 3, -1)
 
 

@@ -12,7 +12,7 @@ ON_PROCESSORS, ON_ACCELERATORS = 1 << 10, 1 << 18
 """Neighbours of a chunk, with empty slots: what fits the cache of a core, or keeps many busy."""
 
 
-def fitting() -> int:
+def at_once() -> int:
     """How many neighbours a chunk has at most where nothing else is said."""
     return ON_PROCESSORS if jax.default_backend() == "cpu" else ON_ACCELERATORS
 
@@ -21,7 +21,7 @@ def by_chunks(
     function: Callable[[Environment], Float[Array, "atoms features"]],
     environment: Environment,
     *,
-    at_once: int | None = None,
+    slots: int | None = None,
     kept: Sequence[str] = (),
 ) -> Float[Array, "atoms features"]:
     """A function of the environments of atoms, chunk by chunk.
@@ -32,12 +32,12 @@ def by_chunks(
     Args:
         function: From environments of some atoms to their features.
         environment: Of all atoms.
-        at_once: Neighbours of a chunk at most, with empty slots; what suits the device when not
+        slots: Neighbours of a chunk at most, with empty slots; what suits the device when not
             given.
         kept: Names (`jax.ad_checkpoint.checkpoint_name`) of what is kept nevertheless.
     """
     n_atoms, n_slots = environment.index.shape
-    n_chunks = -(-n_atoms * n_slots // (at_once or fitting()))
+    n_chunks = -(-n_atoms * n_slots // (slots or at_once()))
     if n_chunks <= 1:
         return function(environment)
     size = -(-n_atoms // n_chunks)

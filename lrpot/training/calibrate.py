@@ -160,16 +160,16 @@ def scale_charge_input(
         batches: The training data.
         charges: Charges of each batch, [structures, atoms], in e.
     """
-    numbers = np.concatenate([np.asarray(batch.systems.numbers).ravel() for batch in batches])
-    terms = dict(potential.terms)
-    for name, term in terms.items():
+    for name, term in potential.terms.items():
         if not isinstance(term, ShortRange | Messages) or term.charge_scaling is None:
             continue
+        numbers = np.concatenate([np.asarray(batch.systems.numbers).ravel() for batch in batches])
         seen = [_charges_seen(term, *one) for one in zip(batches, charges, strict=True)]
         values = np.concatenate([np.asarray(one).reshape(-1, one.shape[-1]) for one in seen])
         scaling = scaling_from_data(values, numbers, potential.elements)
-        terms[name] = dataclasses.replace(term, charge_scaling=scaling)
-    return dataclasses.replace(potential, terms=terms)
+        where = lambda one, name=name: one.terms[name].charge_scaling  # noqa: E731
+        potential = eqx.tree_at(where, potential, scaling)
+    return potential
 
 
 def _with_energies(
