@@ -1,4 +1,4 @@
-"""Messages: how far they carry, what they tell apart, that chunks change nothing, training."""
+"""Messages: how far they carry, that they tell of charges, that chunks change nothing, files."""
 
 import dataclasses
 
@@ -10,6 +10,7 @@ import pytest
 
 import lrpot
 from lrpot import messages as module
+from lrpot.environment import environment_from_shifts
 
 CUTOFF = 4.0
 
@@ -47,14 +48,20 @@ def test_each_layer_carries_a_cutoff_further(layers, reached):
     assert changes[1] > 1e-8
 
 
-def test_charges_of_neighbors_are_felt():
-    """By total charge at one geometry: the atoms' own charge and that of the neighbours."""
-    model = potential("hdnnp_4g")
-    neutral, cation = (
-        energies_of_messages(model, dataclasses.replace(row((0, 0)), total_charge=jnp.asarray(q)))
-        for q in (0.0, 1.0)
-    )
-    assert (abs(neutral - cation) > 1e-4).all()
+def test_the_charges_of_neighbors_are_felt():
+    """One charge changes; its atom and the next, but none beyond the reach of two messages."""
+    model, system = potential("hdnnp_4g"), row((0, 0))
+    environment = environment_from_shifts(system, model.neighbors(system))
+    features = model.descriptor(environment)
+    _, charges = model(system, environment)
+
+    def energies(change):
+        moved = eqx.tree_at(lambda one: one.charges, charges, charges.charges + change)
+        return model.terms["messages"](system, environment, features, moved)
+
+    changes = np.abs(energies(jnp.array([0.2, 0.0, 0.0, 0.0])) - energies(jnp.zeros(4)))
+    assert (changes[:2] > 1e-4).all()
+    assert changes[3] == 0
 
 
 def test_the_other_weights_are_as_without_messages():
@@ -64,11 +71,10 @@ def test_the_other_weights_are_as_without_messages():
 
 
 def test_chunks_of_atoms_change_nothing(monkeypatch):
-    """Also where neighbours lie in another chunk, in energies, forces and slopes by weights."""
+    """Also where neighbours lie in another chunk, in forces and their slopes by weights."""
     rng = np.random.default_rng(0)
     system = lrpot.System(rng.uniform(0, 5, (11, 3)), [6] * 4 + [1] * 7)
     model = potential("hdnnp_4g", layers=2)
-
     neighbors = model.neighbors(system)
 
     def all_of_it():

@@ -75,9 +75,6 @@ SETS = {
     ),
 }
 
-MESSAGE_EPOCHS = 200
-"""Of AdamW for energies and forces of variants with messages, after the filter for charges."""
-
 EXTENDED: dict[str, Any] = {"local_hardness": True, "learn_widths": True, "charge_shells": 5}
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -139,7 +136,8 @@ def stages(name: str, variant: str, potential: Potential, effort: float) -> tupl
     charges = charge_stage(epochs=first, **common)
     energies = energy_stage(epochs=second, **common)
     if "messages" in potential.terms:
-        energies = message_stage(epochs=round(effort * MESSAGE_EPOCHS))
+        usual = message_stage()
+        energies = dataclasses.replace(usual, epochs=round(effort * usual.epochs))
     if potential.charge_model is None:
         return (energies,)
     if not chosen.last_epochs or "messages" in potential.terms:

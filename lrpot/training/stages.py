@@ -146,7 +146,7 @@ def message_stage(**settings) -> Stage:
     """
     return energy_stage(
         **{
-            "epochs": 150,
+            "epochs": 200,
             "batch_size": 4,
             "learning_rate": 3e-3,
             "weight_decay": 0.03,
