@@ -9,9 +9,9 @@ from lrpot.committee import Committee
 from lrpot.descriptors import ACSF
 from lrpot.electrostatics import CoulombSum
 from lrpot.elements import SYMBOLS
-from lrpot.messages import Messages
+from lrpot.messages import Exchange
 from lrpot.potential import Potential, count_parameters
-from lrpot.terms import Coulomb, Offsets, ShortRange
+from lrpot.terms import Coulomb, Messages, Offsets, ShortRange
 
 
 def describe(potential: Potential | Committee) -> dict[str, str]:
@@ -38,7 +38,8 @@ def describe(potential: Potential | Committee) -> dict[str, str]:
         lines["descriptor"] = f"{potential.descriptor.n_features} symmetry functions ({counted})"
     model = potential.charge_model
     if isinstance(model, Equilibration):
-        lines["charges"] = "equilibrated"
+        by = "" if model.exchange is None else f", by {_messages(model.exchange)}"
+        lines["charges"] = f"equilibrated{by}"
         hardness = _by_element(potential, np.asarray(model.hardness_root) ** 2, "eV/e²")
         varied = ", varied by networks" if model.has_local_hardness else ""
         lines["hardness"] = f"{hardness}{varied}"
@@ -67,11 +68,8 @@ def describe(potential: Potential | Committee) -> dict[str, str]:
             )
             lines[name] = f"networks {layers}, {', '.join(used)}{seen}"
         elif isinstance(term, Messages):
-            channels = term.mixed[0][0].shape[-1]
             seen = "" if term.charge_scaling is None else ", that see the charge"
-            lines[name] = (
-                f"{len(term.mixed)} layers of {channels} matrices{seen}, each {term.cutoff:g} Å far"
-            )
+            lines[name] = f"{_messages(term.exchange)}{seen}"
         elif isinstance(term, Coulomb):
             lines[name] = (
                 "not screened"
@@ -81,6 +79,11 @@ def describe(potential: Potential | Committee) -> dict[str, str]:
         elif isinstance(term, Offsets):
             lines[name] = _by_element(potential, term.energies, "eV")
     return lines
+
+
+def _messages(exchange: Exchange) -> str:
+    layers, channels = len(exchange.mixed), exchange.mixed[0][0].shape[-1]
+    return f"{layers} layers of {channels} matrices, each {exchange.cutoff:g} Å far"
 
 
 def _by_element(potential: Potential, values, unit: str) -> str:

@@ -1,4 +1,4 @@
-"""An energy by equivariant messages: what functions of an atom's own surroundings cannot tell.
+"""Equivariant messages: what functions of an atom's own surroundings cannot tell.
 
 Each atom holds some 3×3 matrices that turn with the system. Neighbours send theirs, weighted by
 functions of the distance; products of matrices bring many bodies together, and each layer tells of
@@ -9,22 +9,18 @@ and matrices are not taken apart into irreducible ones.
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from lrpot.charges.result import Charges
 from lrpot.cutoffs import cutoff_function
 from lrpot.descriptors.chunks import ON_ACCELERATORS, by_chunks
-from lrpot.descriptors.scaling import Scaling, identity_scaling
 from lrpot.environment import Environment, of_neighbors
 from lrpot.errors import InputError
 from lrpot.networks import ElementNetworks, element_networks
-from lrpot.system import System
 
 FUNCTIONS = 8
 """Bessel functions of the distance."""
@@ -35,21 +31,18 @@ NEIGHBORS = 8
 Matrices = Float[Array, "atoms 3 3 channels"]
 
 
-class Messages(eqx.Module):
-    """Energy of what atoms learn of each other in messages.
+class Exchange(eqx.Module):
+    """What atoms learn of each other in messages.
 
     A rotation turns the matrices X of an atom, an inversion transposes them. So do all X, Xᵀ and
     tr(X)·1, which everything here is made of, and X Y + Y X.
 
     Attributes:
-        identity: What an atom is to the others, by its element and its charge.
+        identity: What an atom is to the others, by its element and one number, as its charge.
         radial: For the first matrices and each layer, from functions of the distance to the
             weights of three matrices that a neighbour sends.
         gates: Two layers of a network that weights the first matrices by what they show.
         mixed: For each layer, weights from channels to channels before and after the products.
-        readout: From the invariants of its matrices, and what it is, to the energy of an atom.
-        scale: What an output of 1 is worth, in eV.
-        charge_scaling: Scaling of the charge; `None` when charges are not seen.
         cutoff: Reach of a message, in Å.
     """
 
@@ -57,24 +50,29 @@ class Messages(eqx.Module):
     radial: tuple[Float[Array, "functions 3 channels"], ...]
     gates: tuple[Float[Array, "_ _"], Float[Array, "_ _"]]
     mixed: tuple[tuple[Float[Array, "3 channels channels"], ...], ...]
-    readout: ElementNetworks
-    scale: Float[Array, ""]
-    charge_scaling: Scaling | None
     cutoff: float = eqx.field(static=True)
 
-    frozen: ClassVar[tuple[str, ...]] = ("scale",)
+    @property
+    def n_features(self) -> int:
+        """How many numbers each atom learns."""
+        return 4 * self.gates[1].shape[-1] // 3
 
     def __call__(
         self,
-        system: System,
+        seen: Float[Array, "atoms 1"] | None,
+        numbers: Int[Array, " atoms"],
         environment: Environment,
-        features: Float[Array, "atoms features"],
-        charges: Charges | None,
-    ) -> Float[Array, " atoms"]:
-        seen = jnp.ones((len(system.numbers), 1), dtype=environment.dtype)
-        if self.charge_scaling is not None and charges is not None:
-            seen = self.charge_scaling(self.seen(charges.charges, environment), system.numbers)
-        identity = self.identity(seen, system.numbers)
+    ) -> Float[Array, "atoms features"]:
+        """Invariants of the matrices of each atom in the end, and what it is.
+
+        Args:
+            seen: A number that belongs to each atom, of size 1; `None` for none.
+            numbers: Atomic numbers.
+            environment: Of the atoms.
+        """
+        if seen is None:
+            seen = jnp.ones((len(numbers), 1), dtype=environment.dtype)
+        identity = self.identity(seen, numbers)
         matrices = self._first(identity, environment)
         for radial, (before, after) in zip(self.radial[1:], self.mixed, strict=True):
             own = _mixed(before, _bounded(matrices))
@@ -82,14 +80,7 @@ class Messages(eqx.Module):
             both = _product(own, received) + _product(received, own)
             change = _mixed(after, _bounded(both))
             matrices += change + _product(change, change)
-        told = jnp.concatenate([_invariants(matrices), identity], axis=-1)
-        return self.scale * self.readout(told, system.numbers)[:, 0]
-
-    def seen(
-        self, charges: Float[Array, " atoms"], environment: Environment
-    ) -> Float[Array, "atoms 1"]:
-        """What the networks see of charges, before it is scaled."""
-        return charges[:, None]
+        return jnp.concatenate([_invariants(matrices), identity], axis=-1)
 
     def _first(
         self, identity: Float[Array, "atoms channels"], environment: Environment
@@ -136,15 +127,9 @@ class Messages(eqx.Module):
         return jnp.einsum("anb,bpc->anpc", (2 / self.cutoff) ** 0.5 * waves, radial)
 
 
-def messages(
-    elements: tuple[int, ...],
-    *,
-    layers: int,
-    channels: int,
-    cutoff: float,
-    sees_charges: bool,
-    key: PRNGKeyArray,
-) -> Messages:
+def exchange(
+    elements: tuple[int, ...], *, layers: int, channels: int, cutoff: float, key: PRNGKeyArray
+) -> Exchange:
     """Messages with random weights.
 
     Args:
@@ -152,12 +137,11 @@ def messages(
         layers: Exchanges of messages.
         channels: Matrices of each atom.
         cutoff: Reach of a message, in Å.
-        sees_charges: Whether there are charges to be seen.
         key: Random key of the first weights.
     """
     if layers < 1 or channels < 1:
         raise InputError(f"Messages need layers and channels, got {layers} and {channels}.")
-    keys = iter(jax.random.split(key, 7 + 3 * layers))
+    keys = iter(jax.random.split(key, 6 + 3 * layers))
 
     def normal(*shape: int, terms: int) -> Array:
         return jax.random.normal(next(keys), shape) / terms**0.5
@@ -166,12 +150,9 @@ def messages(
         elements, 1, (channels,), n_outputs=channels, activation="silu", key=next(keys)
     )
     biases = tuple(jax.random.normal(next(keys), bias.shape) for bias in identity.biases)
-    readout = element_networks(
-        elements, 4 * channels, (channels,), activation="silu", key=next(keys)
-    )
     # A trace counts three times.
     each = jnp.asarray([1.0, 1.0, 1 / 3])[:, None, None]
-    return Messages(
+    return Exchange(
         identity=dataclasses.replace(identity, biases=biases),
         radial=tuple(normal(FUNCTIONS, 3, channels, terms=NEIGHBORS) for _ in range(layers + 1)),
         gates=(
@@ -182,9 +163,6 @@ def messages(
             tuple(each * normal(3, channels, channels, terms=2 * channels) for _ in range(2))
             for _ in range(layers)
         ),
-        readout=readout,
-        scale=jnp.ones(()),
-        charge_scaling=identity_scaling(elements, 1) if sees_charges else None,
         cutoff=cutoff,
     )
 

@@ -15,10 +15,10 @@ from lrpot.descriptors.defaults import FIRST_SHELL
 from lrpot.electrostatics import CoulombSum, Screening
 from lrpot.elements import COVALENT_RADII, SYMBOLS, element_numbers
 from lrpot.errors import InputError, suggestion
-from lrpot.messages import Messages, messages
+from lrpot.messages import Exchange, exchange
 from lrpot.networks import element_networks
 from lrpot.potential import Potential, Recipe
-from lrpot.terms import Coulomb, Offsets, ShortRange, SiteEnergy
+from lrpot.terms import Coulomb, Messages, Offsets, ShortRange, SiteEnergy
 
 Elements = tuple[int | str, ...]
 Widths = Literal["covalent", "point"] | Mapping[str, float]
@@ -118,6 +118,7 @@ def hdnnp_4g(
     learn_widths: bool = False,
     local_hardness: bool = False,
     charge_shells: int = 0,
+    charge_message_layers: int = 0,
     message_layers: int = 0,
     message_channels: int = 24,
     key: PRNGKeyArray,
@@ -140,20 +141,25 @@ def hdnnp_4g(
             from that of its element.
         charge_shells: Radial functions of the charges around an atom, which the energy networks
             see besides its own charge; 0 for none.
+        charge_message_layers: Layers of messages, as many channels wide, whose outcome the networks
+            of electronegativity and hardness see; 0 for none.
     """
     numbers, descriptor = _start(elements, cutoff, descriptor)
     keys = jax.random.split(key)
-    n_features = descriptor.n_features
+    told = _exchange(numbers, descriptor, charge_message_layers, message_channels, keys[0])
     outputs = 2 if local_hardness else 1
+    n_features = descriptor.n_features
+    n_inputs = n_features if told is None else n_features + told.n_features
     charge_model = Equilibration(
         element_networks(
-            numbers, n_features, hidden, n_outputs=outputs, activation=activation, key=keys[0]
+            numbers, n_inputs, hidden, n_outputs=outputs, activation=activation, key=keys[0]
         ),
         _hardness_root(numbers, 10.0 if hardness is None else hardness),
         _radii(numbers, widths),
         CoulombSum(descriptor.cutoff, accuracy),
         frozen=() if learn_widths else ("radii",),
         scale=None if hardness is None else 1.0,
+        exchange=told,
     )
     surroundings = None if charge_shells == 0 else _surroundings(descriptor.cutoff, charge_shells)
     n_seen = 1 if surroundings is None else 1 + surroundings.n_features
@@ -248,15 +254,24 @@ def _messages(
     sees_charges: bool,
     key: PRNGKeyArray,
 ) -> dict[str, Messages]:
-    if layers == 0:
+    told = _exchange(numbers, descriptor, layers, channels, key)
+    if told is None:
         return {}
+    own = jax.random.fold_in(key, 2)
+    size = told.n_features
+    readout = element_networks(numbers, size, (channels,), activation="silu", key=own)
+    scaling = identity_scaling(numbers, 1) if sees_charges else None
+    return {"messages": Messages(told, readout, jnp.ones(()), scaling)}
+
+
+def _exchange(
+    numbers: tuple[int, ...], descriptor: ACSF, layers: int, channels: int, key: PRNGKeyArray
+) -> Exchange | None:
+    if layers == 0:
+        return None
     # A key of their own, so that the other networks begin as they do without messages.
     own = jax.random.fold_in(key, 1)
-    reach = descriptor.cutoff
-    found = messages(
-        numbers, layers=layers, channels=channels, cutoff=reach, sees_charges=sees_charges, key=own
-    )
-    return {"messages": found}
+    return exchange(numbers, layers=layers, channels=channels, cutoff=descriptor.cutoff, key=own)
 
 
 def _surroundings(cutoff: float, count: int) -> ChargeSurroundings:

@@ -23,11 +23,11 @@ from lrpot.devices import devices_along, in_full_precision
 from lrpot.elements import SYMBOLS, symbols
 from lrpot.environment import Environment
 from lrpot.errors import InputError
-from lrpot.messages import Messages
+from lrpot.messages import Exchange
 from lrpot.neighbors import Neighbors, neighbor_list
 from lrpot.reciprocal import Reciprocal
 from lrpot.system import System
-from lrpot.terms import Coulomb, SiteEnergy, Term
+from lrpot.terms import Coulomb, Messages, SiteEnergy, Term
 
 Guess = tuple[Float[Array, "*members atoms"], Float[Array, "*members atoms"]]
 """Charges and their adjoint, in e: what an iterative solver starts from. For a committee of each
@@ -67,9 +67,16 @@ class Potential(eqx.Module):
         for term in self.terms.values():
             if isinstance(term, Coulomb) and term.screening is not None:
                 ranges.append(term.screening.outer)
-            elif isinstance(term, Messages):
-                ranges.append(term.cutoff)
+        ranges += [exchange.cutoff for exchange in self.exchanges]
         return max(ranges)
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """All messages between atoms, those that charges depend on first."""
+        model = self.charge_model
+        found = [model.exchange] if isinstance(model, Equilibration) else []
+        found += [term.exchange for term in self.terms.values() if isinstance(term, Messages)]
+        return tuple(one for one in found if one is not None)
 
     def reciprocal(self, system: System, *, growth: float = 0.0) -> Reciprocal | None:
         """What the long-range sum needs besides neighbours; `None` without charges.
@@ -112,7 +119,7 @@ class Potential(eqx.Module):
                 atoms of other shares have found.
         """
         mesh = devices_along("atoms", count)
-        if mesh is not None and any(isinstance(term, Messages) for term in self.terms.values()):
+        if mesh is not None and self.exchanges:
             raise InputError(
                 "A potential with messages cannot share the atoms of a system between devices: run "
                 "it on one."

@@ -12,7 +12,7 @@ from lrpot.descriptors.scaling import Scaling, element_index
 from lrpot.electrostatics import Screening, self_potential
 from lrpot.environment import Environment
 from lrpot.errors import InputError
-from lrpot.messages import Messages
+from lrpot.messages import Exchange
 from lrpot.networks import ElementNetworks
 from lrpot.system import System
 from lrpot.units import KE
@@ -56,6 +56,43 @@ class ShortRange(eqx.Module):
         if self.surroundings is None:
             return own
         return jnp.concatenate([own, self.surroundings(charges, environment)], axis=-1)
+
+
+class Messages(eqx.Module):
+    """Energy of what atoms learn of each other, and in 3G and 4G of their charges, in messages.
+
+    Attributes:
+        exchange: The messages.
+        readout: From what an atom learns to its energy.
+        scale: What an output of 1 is worth, in eV.
+        charge_scaling: Scaling of the charge; `None` when charges are not seen.
+    """
+
+    exchange: Exchange
+    readout: ElementNetworks
+    scale: Float[Array, ""]
+    charge_scaling: Scaling | None = None
+
+    frozen: ClassVar[tuple[str, ...]] = ("scale",)
+
+    def __call__(
+        self,
+        system: System,
+        environment: Environment,
+        features: Float[Array, "atoms features"],
+        charges: Charges | None,
+    ) -> Float[Array, " atoms"]:
+        seen = None
+        if self.charge_scaling is not None and charges is not None:
+            seen = self.charge_scaling(self.seen(charges.charges, environment), system.numbers)
+        told = self.exchange(seen, system.numbers, environment)
+        return self.scale * self.readout(told, system.numbers)[:, 0]
+
+    def seen(
+        self, charges: Float[Array, " atoms"], environment: Environment
+    ) -> Float[Array, "atoms 1"]:
+        """What atoms tell of their charges, before it is scaled."""
+        return charges[:, None]
 
 
 class Coulomb(eqx.Module):

@@ -16,15 +16,8 @@ CUTOFF = 4.0
 
 
 def potential(recipe="hdnnp_2g", *, layers=1, **settings):
-    return lrpot.MODELS[recipe](
-        ("C", "H"),
-        cutoff=CUTOFF,
-        hidden=(4,),
-        message_layers=layers,
-        message_channels=3,
-        key=jax.random.key(1),
-        **settings,
-    )
+    common = dict(cutoff=CUTOFF, hidden=(4,), message_layers=layers, message_channels=3)
+    return lrpot.MODELS[recipe](("C", "H"), **common, **settings, key=jax.random.key(1))
 
 
 def energies_of_messages(model, system):
@@ -43,6 +36,21 @@ def row(last):
 def test_each_layer_carries_a_cutoff_further(layers, reached):
     model = potential(layers=layers)
     here, there = (energies_of_messages(model, row(last)) for last in ((0, 0), (0.5, 0.2)))
+    changes = np.abs(here - there)
+    assert changes[0] > 1e-8 if reached else changes[0] < 1e-13
+    assert changes[1] > 1e-8
+
+
+@pytest.mark.parametrize(("layers", "reached"), [(1, False), (2, True)])
+def test_electronegativities_know_as_much(layers, reached):
+    """The last carbon moves; symmetry functions alone show it to none but its neighbour."""
+    model = potential("hdnnp_4g", layers=0, charge_message_layers=layers)
+
+    def electronegativities(system):
+        environment = environment_from_shifts(system, model.neighbors(system))
+        return model(system, environment)[1].electronegativity
+
+    here, there = (electronegativities(row(last)) for last in ((0, 0), (0.5, 0.2)))
     changes = np.abs(here - there)
     assert changes[0] > 1e-8 if reached else changes[0] < 1e-13
     assert changes[1] > 1e-8
@@ -97,14 +105,18 @@ def test_an_atom_alone_has_an_energy(recipe):
     assert not found.forces.any()
 
 
-def test_a_file_brings_them_back(tmp_path):
-    model, system = potential("hdnnp_3g"), row((0, 0))
+@pytest.mark.parametrize("settings", [("hdnnp_3g", {}), ("hdnnp_4g", {"charge_message_layers": 1})])
+def test_a_file_brings_them_back(tmp_path, settings):
+    recipe, more = settings
+    model, system = potential(recipe, **more), row((0, 0))
     lrpot.save(tmp_path / "model.lrpot", model)
     again = lrpot.load(tmp_path / "model.lrpot")
     assert lrpot.predict(again, system).energy == lrpot.predict(model, system).energy
 
 
-@pytest.mark.parametrize("wrong", [{"message_layers": -1}, {"message_channels": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"message_layers": -1}, {"message_channels": 0}, {"charge_message_layers": -1}]
+)
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(lrpot.InputError, match="Messages need layers and channels"):
-        lrpot.hdnnp_2g(("C",), key=jax.random.key(0), **{"message_layers": 1, **wrong})
+        lrpot.hdnnp_4g(("C",), key=jax.random.key(0), **{"message_layers": 1, **wrong})

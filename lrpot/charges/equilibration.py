@@ -26,6 +26,7 @@ from lrpot.electrostatics.coulomb import MESH_FROM
 from lrpot.electrostatics.slab import extended_cell
 from lrpot.environment import Environment
 from lrpot.errors import InputError, suggestion
+from lrpot.messages import Exchange
 from lrpot.networks import ElementNetworks
 from lrpot.reciprocal import Reciprocal
 from lrpot.system import System
@@ -52,7 +53,8 @@ class Equilibration(eqx.Module):
     field and the applied potentials of the system, if it has any. The electronegativities χ come
     from element networks, the hardness J ≥ 0 is one number per element, and A is the Coulomb
     matrix of Gaussian charges [ghasemi:15, ko:21]. With a second output y of the networks, the
-    hardness of an atom is that of its element times exp(tanh y).
+    hardness of an atom is that of its element times exp(tanh y). The networks may see, besides
+    the features of an atom, what it learns of others in messages.
 
     Attributes:
         networks: Electronegativity, in units of `scale`.
@@ -68,6 +70,7 @@ class Equilibration(eqx.Module):
         tolerance: Of the iterative solver: bound on the imbalance of the potentials that drive
             the charges, in eV/e. In float32 rounding errors set a bound of their own.
         max_iterations: Of the iterative solver.
+        exchange: Messages that the networks see the outcome of; `None` for none.
     """
 
     networks: ElementNetworks
@@ -79,6 +82,7 @@ class Equilibration(eqx.Module):
     solver: str = eqx.field(static=True, default="auto")
     tolerance: float = eqx.field(static=True, default=1e-5)
     max_iterations: int = eqx.field(static=True, default=300)
+    exchange: Exchange | None = None
 
     def __check_init__(self):
         known = get_args(Solver)
@@ -140,13 +144,22 @@ class Equilibration(eqx.Module):
         problem = self.problem(features, system, environment)
         return problem.charges(guess) if self.is_iterative(system) else problem.dense()
 
+    def inputs(
+        self, features: Float[Array, "atoms features"], system: System, environment: Environment
+    ) -> Float[Array, "atoms inputs"]:
+        """What the networks see: the features, and what is learnt in messages."""
+        if self.exchange is None:
+            return features
+        told = self.exchange(None, system.numbers, environment)
+        return jnp.concatenate([features, told], axis=-1)
+
     def problem(
         self, features: Float[Array, "atoms features"], system: System, environment: Environment
     ) -> "Problem":
         """The linear equations for the charges of one system."""
         elements = self.networks.elements
         row = element_index(system.numbers, elements)
-        outputs = self.networks(features, system.numbers)
+        outputs = self.networks(self.inputs(features, system, environment), system.numbers)
         hardness = self.hardness_root[row] ** 2
         if self.has_local_hardness:
             hardness *= jnp.exp(jnp.tanh(outputs[:, 1]))

@@ -15,9 +15,8 @@ from lrpot.descriptors.scaling import MODES
 from lrpot.elements import SYMBOLS
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError, suggestion
-from lrpot.messages import Messages
 from lrpot.potential import Potential
-from lrpot.terms import Offsets, ShortRange
+from lrpot.terms import Messages, Offsets, ShortRange
 from lrpot.training.first_charges import with_first_charges
 
 

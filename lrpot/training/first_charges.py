@@ -209,7 +209,7 @@ def _looked_at(potential: Potential, batch: Batch):
     def one(single: Batch):
         system = single.systems
         environment = environment_from_shifts(system, single.neighbors)
-        features = potential.descriptor(environment)
+        features = model.inputs(potential.descriptor(environment), system, environment)
         row = element_index(system.numbers, potential.elements)
         outputs = model.networks(features, system.numbers)[:, 0]
         return row, features, outputs, coulomb_matrix(model, system, environment)

@@ -1,15 +1,15 @@
 """What is trained, on what and for how long: a recipe of stages."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from lrpot.charges import Equilibration
 from lrpot.committee import Committee
 from lrpot.data import LABELS, Structure
 from lrpot.errors import InputError, suggestion
-from lrpot.messages import Messages
 from lrpot.potential import Potential
-from lrpot.terms import ShortRange
+from lrpot.terms import Messages, ShortRange
 from lrpot.training.kalman import Kalman
 
 PARTS = ("charge_model", "terms")
@@ -139,12 +139,16 @@ def energy_stage(**settings) -> Stage:
     return Stage(**{"name": "energies", "train": ("terms",), **settings})
 
 
-def message_stage(**settings) -> Stage:
-    """In place of `energy_stage` where there are messages: AdamW with updates by few structures.
+def message_stage(stage: Callable[..., Stage] = energy_stage, **settings) -> Stage:
+    """A stage for what has messages: AdamW with updates by few structures.
 
     Messages have too many weights for a Kalman filter, and learn sooner from many updates.
+
+    Args:
+        stage: What is trained, as `energy_stage` or `charge_stage` have it.
+        **settings: Others than these.
     """
-    return energy_stage(
+    return stage(
         **{
             "epochs": 200,
             "batch_size": 4,
@@ -172,8 +176,8 @@ def default_stages(
     is the same for electronegativities of the other sign. Labels that no structure has are left
     out.
 
-    Terms of a potential with messages are trained by AdamW, see `message_stage`, whatever the
-    optimiser of the charges.
+    What has messages, terms or charges, is trained by AdamW, see `message_stage`, whatever the
+    optimiser of the rest.
 
     Raises:
         InputError: If there is nothing that the potential could learn from.
@@ -184,16 +188,19 @@ def default_stages(
     learns_energy = any(isinstance(term, ShortRange) for term in terms)
     has_messages = any(isinstance(term, Messages) for term in terms)
     energies = message_stage() if has_messages else energy_stage(**by)
-    if potential.charge_model is None:
+    model = potential.charge_model
+    by_messages = isinstance(model, Equilibration) and model.exchange is not None
+    charges = message_stage(charge_stage) if by_messages else charge_stage(**by)
+    if model is None:
         stages = (energies,)
     elif "charges" in has and learns_energy:
-        stages = (charge_stage(**by), energies)
+        stages = (charges, energies)
     elif "charges" in has:
         stages = (joint_stage(**by),)
     else:
         weights = Weights(energy=100.0, forces=1.0, dipole=10.0)
         stages = (
-            charge_stage(weights=Weights(dipole=10.0), **by),
+            dataclasses.replace(charges, weights=Weights(dipole=10.0)),
             dataclasses.replace(energies, name="joint", train=PARTS, weights=weights),
         )
     asked = [{name for name in LABELS if getattr(one.weights, name)} for one in stages]

@@ -53,7 +53,11 @@ VARIANTS = MODELS | {
     "hdnnp_3g, covalent": (lrpot.hdnnp_3g, {"widths": "covalent"}, {}),
     "hdnnp_4g, extended": (lrpot.hdnnp_4g, {"charge_shells": 2, "local_hardness": True}, {}),
     "hdnnp_2g, one layer": (lrpot.hdnnp_2g, {"message_layers": 1, "message_channels": 3}, {}),
-    "hdnnp_4g, two layers": (lrpot.hdnnp_4g, {"message_layers": 2, "message_channels": 3}, {}),
+    "hdnnp_4g, messages": (
+        lrpot.hdnnp_4g,
+        {"charge_message_layers": 1, "message_layers": 2, "message_channels": 3},
+        {},
+    ),
 }
 
 MOLECULE = lrpot.System(
@@ -101,7 +105,8 @@ def randomised(potential, rng):
 
     def moved(path, leaf, learnt):
         # Products of products: messages soon vary too fast for differences.
-        size = 0.05 if "messages" in jax.tree_util.keystr(path) else 0.3
+        name = jax.tree_util.keystr(path)
+        size = 0.05 if "messages" in name or "exchange" in name else 0.3
         return leaf + size * rng.normal(size=leaf.shape) if learnt else leaf
 
     potential = jax.tree_util.tree_map_with_path(moved, potential, trainable(potential))

@@ -160,6 +160,16 @@ def test_messages_are_trained_by_adam(tiny, molecules):
     assert new.scale != old.scale
 
 
+def test_electronegativities_by_messages_are_trained_by_adam(tiny, molecules):
+    potential = tiny.potential("hdnnp_4g", charge_message_layers=1, message_channels=4)
+    stages = default_stages(potential, molecules, optimiser="kalman")
+    assert tuple(stage.optimiser for stage in stages) == ("adam", "kalman")
+    stages = [dataclasses.replace(one, epochs=n) for one, n in zip(stages, (8, 1), strict=True)]
+    outcome = quietly(potential, molecules, stages=stages)
+    errors = [row["train"]["charges"] for row in outcome.history if row["stage"] == "charges"]
+    assert errors[-1] < 0.8 * errors[0]
+
+
 @pytest.mark.parametrize("recipe", ["hdnnp_3g", "hdnnp_4g", "cent"])
 def test_without_reference_charges_everything_is_learnt_from_energies(tiny, molecules, recipe):
     bare = [dataclasses.replace(one, charges=None) for one in molecules]

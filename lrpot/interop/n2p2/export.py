@@ -101,6 +101,8 @@ class _Export:
             self.problems.append("point charges")
         elif potential.charge_model.has_local_hardness:
             self.problems.append("hardness that depends on the surroundings")
+        elif potential.charge_model.exchange is not None:
+            self.problems.append("electronegativities by messages")
         if not isinstance(coulomb, Coulomb) or coulomb.self_energy:
             self.problems.append("an energy without, or with the self-energy of, the Coulomb term")
         elif coulomb.screening is not None and coulomb.screening.function not in CORES.values():
