@@ -112,7 +112,8 @@ def _references(file: str, name: str):
 
     frames = ase.io.read(HERE / "data" / file, ":")
     pairs = zip(frames, lrpot.read_structures(HERE / "data" / file), strict=True)
-    return [(atoms, one) for atoms, one in pairs if atoms.info["set"] == name]
+    origin = (SETS[name].files or Path(name)).name
+    return [(atoms, one) for atoms, one in pairs if atoms.info["set"] == origin]
 
 
 def wetting(file: Path, potential: Potential) -> dict[str, float]:
@@ -137,8 +138,8 @@ def physics(file: Path | None) -> list[list[str]]:
     """What each model of the first seed says about what is known."""
     checks = [
         (far_charges, ("carbon_chain", "carbon_chain_dft"), "charge of the far hydrogen, e"),
-        (minima, ("ag3", "nacl"), "largest error of a distance at the minimum, Å"),
-        (scans, ("nacl",), "sodium at rest, Å"),
+        (minima, ("ag3", "nacl", "nacl_more"), "largest error of a distance at the minimum, Å"),
+        (scans, ("nacl", "nacl_more"), "sodium at rest, Å"),
     ]
     if file is not None:
         checks.append((lambda _, model: wetting(file, model), ("au2_mgo_dft",), "wetting, meV"))

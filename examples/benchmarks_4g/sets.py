@@ -34,6 +34,7 @@ class DataSet:
         fraction: Of the structures to test with where the set is one file; a random choice.
         files: Folder and first part of the names of the files; in `data`, and as the set, when not
             given.
+        more: File in `data` with more structures to train on.
         form: File in `data` for the variants `n2p2_…`, by the functions of that program.
         form_epochs: Of the Kalman filter for charges and energies of these variants.
     """
@@ -45,6 +46,7 @@ class DataSet:
     descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
     fraction: float = 0.0
     files: Path | None = None
+    more: str = ""
     form: str = ""
     form_epochs: tuple[int, int] = (10, 30)
 
@@ -59,6 +61,11 @@ SETS = {
     ),
     "ag3": DataSet("Ag3⁺, Ag3⁻; GFN1-xTB"),
     "nacl": DataSet("Na9Cl8⁺, Na8Cl8⁺; GFN1-xTB"),
+    "nacl_more": DataSet(
+        "the same and 3040 from own dynamics; GFN1-xTB",
+        files=HERE / "data" / "nacl",
+        more="nacl_more.xyz.xz",
+    ),
     "anthracene": DataSet("2-X-anthracene, X = OH, NO2, O⁻, NH3⁺; GFN2-xTB"),
     "water_ions": DataSet("(H2O)n, H3O⁺ and OH⁻ in water; GFN2-xTB"),
     "water_pbc": DataSet("16 H2O, periodic; GFN1-xTB", cutoff=6.0),
@@ -75,6 +82,9 @@ SETS = {
     ),
 }
 
+MESSAGE_EPOCHS = 100, 200
+"""Of AdamW, for charges and for energies that have messages."""
+
 EXTENDED: dict[str, Any] = {"local_hardness": True, "learn_widths": True, "charge_shells": 5}
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -87,6 +97,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "extended": ("hdnnp_4g", EXTENDED),
     "2g_messages": ("hdnnp_2g", {"message_layers": 3}),
     "messages": ("hdnnp_4g", {**EXTENDED, "message_layers": 3}),
+    "charge_messages": ("hdnnp_4g", {**EXTENDED, "charge_message_layers": 2}),
+    "all_messages": ("hdnnp_4g", {**EXTENDED, "charge_message_layers": 2, "message_layers": 3}),
 }
 """Recipe and settings by name. All have two hidden layers of 15 nodes."""
 
@@ -105,6 +117,8 @@ def read(name: str, seed: int) -> tuple[list[Structure], list[Structure]]:
         lrpot.read_structures(next(files.parent.glob(f"{files.name}_{part}.xyz*")))
         for part in ("train", "test")
     )
+    if chosen.more:
+        train += lrpot.read_structures(HERE / "data" / chosen.more)
     return train, test
 
 
@@ -135,12 +149,15 @@ def stages(name: str, variant: str, potential: Potential, effort: float) -> tupl
     first, second = (round(effort * epochs) for epochs in both)
     charges = charge_stage(epochs=first, **common)
     energies = energy_stage(epochs=second, **common)
-    if "messages" in potential.terms:
-        usual = message_stage()
-        energies = dataclasses.replace(usual, epochs=round(effort * usual.epochs))
+    settings = VARIANTS.get(variant, ("", {}))[1]
+    first, second = (round(effort * epochs) for epochs in MESSAGE_EPOCHS)
+    if "charge_message_layers" in settings:
+        charges = message_stage(charge_stage, epochs=first)
+    if "message_layers" in settings:
+        energies = message_stage(epochs=second)
     if potential.charge_model is None:
         return (energies,)
-    if not chosen.last_epochs or "messages" in potential.terms:
+    if not chosen.last_epochs or "message_layers" in settings:
         return charges, energies
     last = energy_stage(
         name="last",
