@@ -3,7 +3,7 @@
 Each atom holds some 3×3 matrices that turn with the system. Neighbours send theirs, weighted by
 functions of the distance; products of matrices bring many bodies together, and each layer tells of
 atoms a cutoff further away. After TensorNet [simeon:23], with differences: what an atom is to the
-others depends on its equilibrated charge, weights are linear in Bessel functions [gasteiger:20],
+others may depend on its equilibrated charge, weights are linear in Bessel functions [gasteiger:20],
 and matrices are not taken apart into irreducible ones.
 """
 
