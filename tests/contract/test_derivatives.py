@@ -7,7 +7,7 @@ import numpy as np
 
 import lrpot
 
-STEP = 4e-4
+STEP = 2e-4
 STENCIL = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))
 """Central difference of fourth order."""
 
