@@ -199,9 +199,10 @@ def default_stages(
         stages = (joint_stage(**by),)
     else:
         weights = Weights(energy=100.0, forces=1.0, dipole=10.0)
+        both = charges if by_messages else energies
         stages = (
             dataclasses.replace(charges, weights=Weights(dipole=10.0)),
-            dataclasses.replace(energies, name="joint", train=PARTS, weights=weights),
+            dataclasses.replace(both, name="joint", train=PARTS, weights=weights),
         )
     asked = [{name for name in LABELS if getattr(one.weights, name)} for one in stages]
     if not any(names & has for names in asked):

@@ -158,6 +158,9 @@ def test_messages_are_trained_by_adam(tiny, molecules, switch, optimisers, label
     potential = tiny.potential("hdnnp_4g", **{switch: 1}, message_channels=4)
     stages = default_stages(potential, molecules, optimiser="kalman")
     assert tuple(stage.optimiser for stage in stages) == optimisers
+    bare = [dataclasses.replace(one, charges=None) for one in molecules]
+    joint = default_stages(potential, bare, optimiser="kalman")[-1]
+    assert (joint.name, joint.optimiser) == ("joint", "adam")
     (name,) = (stage.name for stage in stages if stage.optimiser == "adam")
     stages = [
         dataclasses.replace(one, epochs=8 if one.optimiser == "adam" else 1) for one in stages
