@@ -33,22 +33,25 @@ class LinearisedCharges(eqx.Module):
     Attributes:
         values: The charges and what belongs to them.
         jacobian: Derivatives of all that is real in `values`, one after the other, with respect
-            to positions, and to the cell if there is one.
+            to positions, and to the cell if `by_cell`.
         coulomb: Of the charge model.
         radii: Likewise.
+        by_cell: Whether they may be differentiated by the cell.
     """
 
     values: Charges
     jacobian: Float[Array, "numbers directions"]
     coulomb: CoulombMap
     radii: Float[Array, " elements"] | None
+    by_cell: bool = eqx.field(static=True)
 
     def __call__(
         self, features: Float[Array, "atoms features"], system: System, environment: Environment
     ) -> Charges:
         numbers, rest = eqx.partition(self.values, eqx.is_inexact_array)
         flat, unravel = ravel_pytree(numbers)
-        return eqx.combine(unravel(_tangent(_geometry(system), flat, self.jacobian)), rest)
+        moving = (system.positions, system.cell) if self.by_cell else (system.positions,)
+        return eqx.combine(unravel(_tangent(moving, flat, self.jacobian)), rest)
 
 
 def linearise_charges(
@@ -56,6 +59,8 @@ def linearise_charges(
     descriptor: ACSF | Linearised,
     system: System,
     neighbors: Neighbors,
+    *,
+    by_cell: bool = True,
 ) -> LinearisedCharges:
     """Charges of one structure and their Jacobian, which has about 15 · atoms² numbers.
 
@@ -64,6 +69,8 @@ def linearise_charges(
         descriptor: From environments to features.
         system: One system.
         neighbors: Its neighbour list.
+        by_cell: Whether a stress will be asked for, if there is a cell. It costs as much as all
+            the rest.
     """
     widths = element_widths(model.radii, system, model.networks.elements)
     environment = environment_from_shifts(system, neighbors)
@@ -86,19 +93,15 @@ def linearise_charges(
         return values, jax.lax.map(along, moves, batch_size=DIRECTIONS).T
 
     values, columns = jacobian(quick, "positions", system.positions)
-    if system.cell is not None:
+    by_cell = by_cell and system.cell is not None
+    if by_cell:
         columns = jnp.concatenate([columns, jacobian(model, "cell", system.cell)[1]], axis=1)
-    return LinearisedCharges(values, columns, model.coulomb, model.radii)
+    return LinearisedCharges(values, columns, model.coulomb, model.radii, by_cell)
 
 
 def linearised_size(system: System) -> int:
     """How many numbers the Jacobian of the charges of a system has, or a few more."""
-    sizes = [leaf.size for leaf in _geometry(system)]
-    return 6 * system.n_atoms * sum(sizes)
-
-
-def _geometry(system: System) -> tuple[Array, ...]:
-    return (system.positions,) if system.cell is None else (system.positions, system.cell)
+    return 6 * system.n_atoms * (3 * system.n_atoms + 9)
 
 
 @jax.custom_jvp

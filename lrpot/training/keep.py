@@ -39,17 +39,24 @@ def kept_bytes(potential: Potential, batches: Sequence[Batch]) -> int:
     return total
 
 
-def keep_charges(potential: Potential, batches: Sequence[Batch]) -> list[Batch]:
+def keep_charges(
+    potential: Potential, batches: Sequence[Batch], *, by_cell: bool = True
+) -> list[Batch]:
     """Batches with charges and their Jacobians, for as long as the charge model is not trained.
 
     They come back as they are where charges would take more than `KEEP_AT_MOST` bytes or are
     found iteratively, or where descriptors are not kept either.
+
+    Args:
+        potential: The potential.
+        batches: Structures.
+        by_cell: Whether stress will be asked for, see `lrpot.charges.linearise_charges`.
     """
     numbers = sum(batch.size * linearised_size(_first(batch)) for batch in batches)
     if not batches or numbers * batches[0].systems.positions.dtype.itemsize > KEEP_AT_MOST:
         return list(batches)
     return [
-        dataclasses.replace(batch, charges=_charges(potential, batch))
+        dataclasses.replace(batch, charges=_charges(potential, batch, by_cell))
         if batch.descriptor is not None and _solves_densely(potential, batch)
         else batch
         for batch in batches
@@ -117,11 +124,13 @@ def _coulomb_matrices(potential: Potential, batch: Batch):
 
 
 @eqx.filter_jit
-def _charges(potential: Potential, batch: Batch):
+def _charges(potential: Potential, batch: Batch, by_cell: bool):
     def charges(single: Batch):
         kept = with_kept(potential, single, is_still=False)
         model = kept.charge_model
         assert isinstance(model, LocalCharges | Equilibration)
-        return linearise_charges(model, kept.descriptor, single.systems, single.neighbors)
+        return linearise_charges(
+            model, kept.descriptor, single.systems, single.neighbors, by_cell=by_cell
+        )
 
     return jax.lax.map(charges, batch)

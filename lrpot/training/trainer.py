@@ -116,7 +116,8 @@ class Trainer:
         if "charge_model" in self.settings.train or self.is_committee:
             return
         potential = eqx.combine(self.state.parameters, self.rest)
-        both = keep_charges(potential, [*self.batches, *self.held_out])
+        by_cell = "stress" in self.weights
+        both = keep_charges(potential, [*self.batches, *self.held_out], by_cell=by_cell)
         self.batches, self.held_out = both[: len(self.batches)], both[len(self.batches) :]
 
     def result(self) -> Potential:

@@ -110,14 +110,16 @@ def test_charges_of_a_model_that_is_left_alone(tiny, structures, recipe):
     assert_same_leaves(same_slope, slope, at_least=1e-3)
 
 
-@pytest.mark.parametrize("charges", ["free", "kept"])
+@pytest.mark.parametrize("charges", ["free", "kept", "kept without stress"])
 def test_observations_of_the_kalman_filter(tiny, crystals, charges):
     """Derivatives by parameters first and by positions last, unlike in a loss."""
     potential, batch, weights = case_of(tiny, crystals, "hdnnp_4g")
+    by_cell = "without" not in charges
+    weights = weights if by_cell else {**weights, "stress": 0.0}
     kept = keep_geometry(potential, batch)
     learnt, rest = eqx.partition(potential, trainable(potential))
-    if charges == "kept":
-        (kept,) = keep_charges(potential, [kept])
+    if charges != "free":
+        (kept,) = keep_charges(potential, [kept], by_cell=by_cell)
         learnt, rest = learning_terms(potential)
     look = eqx.filter_jit(
         lambda learnt, b: observe(learnt, rest, b, weights, key=jax.random.key(0))[0]
