@@ -20,6 +20,15 @@ MODELS = HERE / "models"
 EPOCHS = 6, 12
 """Of the Kalman filter for charges and for energies; 2G has the second alone."""
 
+EIGHTEEN = 3, 4, 11, 13, 14, 17, 25, 27, 28, 29, 30, 31, 34, 35, 37, 39, 42, 47
+"""Which slabs of Au2 on MgO are those of n2p2's example."""
+
+
+def filtered(charges: int, energies: int, size: int = 10) -> tuple[Stage, ...]:
+    """Stages of so many epochs of the Kalman filter, with so many structures in an update."""
+    common: dict[str, Any] = {"optimiser": "kalman", "batch_size": size}
+    return charge_stage(epochs=charges, **common), energy_stage(epochs=energies, **common)
+
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
@@ -32,11 +41,12 @@ class DataSet:
             which only gets worse by it, has none.
         descriptor: Further arguments of `lrpot.descriptors.default_acsf`.
         fraction: Of the structures to test with where the set is one file; a random choice.
+        chosen: Which of them to train on instead; the others are tested with.
         files: Folder and first part of the names of the files; in `data`, and as the set, when not
             given.
         more: File in `data` with more structures to train on.
         form: File in `data` for the variants `n2p2_…`, by the functions of that program.
-        form_epochs: Of the Kalman filter for charges and energies of these variants.
+        form_stages: Of these variants.
     """
 
     what: str
@@ -45,10 +55,11 @@ class DataSet:
     last_epochs: int = 0
     descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
     fraction: float = 0.0
+    chosen: tuple[int, ...] = ()
     files: Path | None = None
     more: str = ""
     form: str = ""
-    form_epochs: tuple[int, int] = (10, 30)
+    form_stages: tuple[Stage, ...] = filtered(10, 30, 5)
 
 
 SETS = {
@@ -57,7 +68,7 @@ SETS = {
         "C10H2, C10H3⁺, a third of them; GFN2-xTB",
         files=Path(lrpot.__file__).parent / "quickstart_data" / "carbon",
         form="carbon_chain.nn",
-        form_epochs=(20, 30),
+        form_stages=filtered(20, 30, 5),
     ),
     "ag3": DataSet("Ag3⁺, Ag3⁻; GFN1-xTB"),
     "nacl": DataSet("Na9Cl8⁺, Na8Cl8⁺; GFN1-xTB"),
@@ -70,7 +81,7 @@ SETS = {
     "water_ions": DataSet("(H2O)n, H3O⁺ and OH⁻ in water; GFN2-xTB"),
     "water_pbc": DataSet("16 H2O, periodic; GFN1-xTB", cutoff=6.0),
     "carbon_chain_dft": DataSet(
-        "C10H2, C10H3⁺; PBE", fraction=0.1, form="carbon_chain.nn", form_epochs=(10, 10)
+        "C10H2, C10H3⁺; PBE", fraction=0.1, form="carbon_chain.nn", form_stages=filtered(10, 10, 5)
     ),
     "au2_mgo_dft": DataSet(
         "Au2 on MgO(001), with Al or without; PBE",
@@ -79,6 +90,22 @@ SETS = {
         last_epochs=6,
         descriptor={"zetas": (1.0, 4.0), "shells": 2, "spacing": 0.6},
         fraction=0.1,
+    ),
+    "au2_mgo_18": DataSet(
+        "the same, eighteen of them; PBE",
+        chosen=EIGHTEEN,
+        files=HERE / "data" / "au2_mgo_dft",
+        form="au2_mgo.nn",
+        form_stages=(
+            charge_stage(epochs=100, batch_size=2),
+            energy_stage(
+                epochs=300,
+                batch_size=2,
+                learning_rate=1e-2,
+                weight_decay=0.3,
+                weights=Weights(energy=1000.0, forces=1.0),
+            ),
+        ),
     ),
 }
 
@@ -110,9 +137,12 @@ def read(name: str, seed: int) -> tuple[list[Structure], list[Structure]]:
     """Structures to train on and to test with."""
     chosen = SETS[name]
     files = chosen.files or HERE / "data" / name
-    if chosen.fraction:
+    if chosen.fraction or chosen.chosen:
         structures = lrpot.read_structures(files.with_suffix(".xyz.xz"))
-        return split(structures, chosen.fraction, seed=seed)
+        if chosen.fraction:
+            return split(structures, chosen.fraction, seed=seed)
+        others = [one for at, one in enumerate(structures) if at not in chosen.chosen]
+        return [structures[at] for at in chosen.chosen], others
     train, test = (
         lrpot.read_structures(next(files.parent.glob(f"{files.name}_{part}.xyz*")))
         for part in ("train", "test")
@@ -143,26 +173,15 @@ def untrained(name: str, variant: str, structures: Sequence[Structure], *, key) 
 
 def stages(name: str, variant: str, potential: Potential, effort: float) -> tuple[Stage, ...]:
     """Charges first, then energies and forces."""
-    chosen = SETS[name]
-    both, size = (chosen.form_epochs, 5) if variant in FORMS else (EPOCHS, 10)
-    common: dict[str, Any] = dict(optimiser="kalman", batch_size=size)
-    first, second = (round(effort * epochs) for epochs in both)
-    charges = charge_stage(epochs=first, **common)
-    energies = energy_stage(epochs=second, **common)
-    settings = VARIANTS.get(variant, ("", {}))[1]
-    first, second = (round(effort * epochs) for epochs in MESSAGE_EPOCHS)
+    chosen, settings = SETS[name], VARIANTS.get(variant, ("", {}))[1]
+    charges, energies = chosen.form_stages if variant in FORMS else filtered(*EPOCHS)
     if "charge_message_layers" in settings:
-        charges = message_stage(charge_stage, epochs=first)
+        charges = message_stage(charge_stage, epochs=MESSAGE_EPOCHS[0])
     if "message_layers" in settings:
-        energies = message_stage(epochs=second)
-    if potential.charge_model is None:
-        return (energies,)
-    if not chosen.last_epochs or "message_layers" in settings:
-        return charges, energies
-    last = energy_stage(
-        name="last",
-        epochs=round(effort * chosen.last_epochs),
-        weights=Weights(energy=3000.0, forces=1.0),
-        **common,
-    )
-    return charges, energies, last
+        energies = message_stage(epochs=MESSAGE_EPOCHS[1])
+    found = (energies,) if potential.charge_model is None else (charges, energies)
+    if chosen.last_epochs and len(found) == 2 and "message_layers" not in settings:
+        weights = Weights(energy=3000.0, forces=1.0)
+        epochs = chosen.last_epochs
+        found += (dataclasses.replace(energies, name="last", epochs=epochs, weights=weights),)
+    return tuple(dataclasses.replace(one, epochs=round(effort * one.epochs)) for one in found)
