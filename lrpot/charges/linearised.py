@@ -93,10 +93,10 @@ def linearise_charges(
         return values, jax.lax.map(along, moves, batch_size=DIRECTIONS).T
 
     values, columns = jacobian(quick, "positions", system.positions)
-    by_cell = by_cell and system.cell is not None
-    if by_cell:
-        columns = jnp.concatenate([columns, jacobian(model, "cell", system.cell)[1]], axis=1)
-    return LinearisedCharges(values, columns, model.coulomb, model.radii, by_cell)
+    if not by_cell or system.cell is None:
+        return LinearisedCharges(values, columns, model.coulomb, model.radii, by_cell=False)
+    columns = jnp.concatenate([columns, jacobian(model, "cell", system.cell)[1]], axis=1)
+    return LinearisedCharges(values, columns, model.coulomb, model.radii, by_cell=True)
 
 
 def linearised_size(system: System) -> int:
