@@ -41,7 +41,7 @@ class DataSet:
             which only gets worse by it, has none.
         descriptor: Further arguments of `lrpot.descriptors.default_acsf`.
         fraction: Of the structures to test with where the set is one file; a random choice.
-        chosen: Which of them to train on instead; the others are tested with.
+        train_on: Which of them to train on instead; the others are tested with.
         files: Folder and first part of the names of the files; in `data`, and as the set, when not
             given.
         more: File in `data` with more structures to train on.
@@ -55,7 +55,7 @@ class DataSet:
     last_epochs: int = 0
     descriptor: dict[str, Any] = dataclasses.field(default_factory=dict)
     fraction: float = 0.0
-    chosen: tuple[int, ...] = ()
+    train_on: tuple[int, ...] = ()
     files: Path | None = None
     more: str = ""
     form: str = ""
@@ -93,7 +93,7 @@ SETS = {
     ),
     "au2_mgo_18": DataSet(
         "the same, eighteen of them; PBE",
-        chosen=EIGHTEEN,
+        train_on=EIGHTEEN,
         files=HERE / "data" / "au2_mgo_dft",
         form="au2_mgo.nn",
         form_stages=(
@@ -137,12 +137,12 @@ def read(name: str, seed: int) -> tuple[list[Structure], list[Structure]]:
     """Structures to train on and to test with."""
     chosen = SETS[name]
     files = chosen.files or HERE / "data" / name
-    if chosen.fraction or chosen.chosen:
+    if chosen.fraction or chosen.train_on:
         structures = lrpot.read_structures(files.with_suffix(".xyz.xz"))
         if chosen.fraction:
             return split(structures, chosen.fraction, seed=seed)
-        others = [one for at, one in enumerate(structures) if at not in chosen.chosen]
-        return [structures[at] for at in chosen.chosen], others
+        others = [one for at, one in enumerate(structures) if at not in chosen.train_on]
+        return [structures[at] for at in chosen.train_on], others
     train, test = (
         lrpot.read_structures(next(files.parent.glob(f"{files.name}_{part}.xyz*")))
         for part in ("train", "test")

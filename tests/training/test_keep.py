@@ -10,9 +10,10 @@ import pytest
 
 from lrpot.data import make_batches
 from lrpot.potential import trainable
-from lrpot.training import calibrate, keep_charges, keep_geometry, loss
+from lrpot.training import Weights, calibrate, energy_stage, keep_charges, keep_geometry, loss
 from lrpot.training.keep import kept_bytes
 from lrpot.training.observations import observe
+from lrpot.training.trainer import Trainer
 
 CELL = [[2.9, 0, 0], [0.4, 3.0, 0], [-0.3, 0.5, 3.1]]
 RNG = np.random.default_rng(4)
@@ -125,6 +126,16 @@ def test_observations_of_the_kalman_filter(tiny, crystals, charges):
         lambda learnt, b: observe(learnt, rest, b, weights, key=jax.random.key(0))[0]
     )
     assert_same_leaves(look(learnt, kept), look(learnt, batch), at_least=1e-3)
+
+
+@pytest.mark.parametrize("stress", [0.0, 1.0])
+def test_a_stage_keeps_derivatives_by_the_cell_where_it_learns_stress(tiny, crystals, stress):
+    potential, batch, _ = case_of(tiny, crystals, "hdnnp_4g")
+    stage = energy_stage(weights=Weights(energy=1.0, stress=stress))
+    trainer = Trainer(stage, 0, potential, [keep_geometry(potential, batch)], [])
+    trainer.keep_charges()
+    (kept,) = trainer.batches
+    assert kept.charges.by_cell == bool(stress)
 
 
 def test_coulomb_matrices_of_charges_that_change_their_widths_are_not_kept(tiny, molecules):
