@@ -15,10 +15,9 @@ import lrpot
 from lrpot.descriptors import default_acsf
 
 # What is compiled here runs for milliseconds, and compiling it well takes half of all time. Before
-# JAX looks at them, and for the processes that tests start as well.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-)
+# JAX looks at them, and for the processes that tests start as well. Only flags that every version
+# of XLA knows: it aborts the process at one that it does not know.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

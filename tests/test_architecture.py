@@ -47,7 +47,7 @@ FLOORS = {
     "md": 7,
     "tables": 7,
     "quickstart": 7,
-    "cli": 7,
+    "cli": 8,
 }
 """Of each module or folder; docs/architecture.md draws them."""
 
@@ -109,7 +109,7 @@ def test_imports_go_down_the_floors_or_sideways_inside_one_folder(name):
     home = name.split(".")[0]
     for target in imported(modules()[name], modules()):
         if target == "":
-            assert FLOORS[home] == 7, f"lrpot.{name} imports the root, which imports everything"
+            assert FLOORS[home] >= 7, f"lrpot.{name} imports the root, which imports everything"
             continue
         other = target.split(".")[0]
         folders = [unit for unit in (home, other) if (ROOT / unit).is_dir()]

@@ -1,0 +1,45 @@
+"""Commands for files of structures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrpot.cli.common import Energy, Length, app, console
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="Structures with labels (extended XYZ).")],
+    json: Annotated[Path | None, typer.Option(help="Write the whole report to this file.")] = None,
+    show: Annotated[int, typer.Option(help="Cases to list of each kind.")] = 5,
+) -> None:
+    """Look DATA over before training: duplicates, outliers, missing and impossible labels."""
+    from lrpot.data import check_data, read_readable
+    from lrpot.tables import report_tables
+    from lrpot.training.config import write_json
+
+    report = check_data(*read_readable(data))
+    for table in report_tables(report, show=show):
+        console.print(table)
+    if json is not None:
+        write_json(json, report.as_dict())
+
+
+@app.command()
+def convert(
+    source: Path,
+    target: Path,
+    length: Length = "bohr",
+    energy: Energy = "Ha",
+    seed: Annotated[int, typer.Option(help="Of the weights of an untrained potential.")] = 0,
+) -> None:
+    """Between RuNNer or n2p2 and lrpot: a potential, or a file of structures.
+
+    SOURCE is a folder with input.nn (TARGET becomes a model file), an input.nn alone (TARGET
+    becomes the model file of an untrained potential), a model file (TARGET becomes such a folder),
+    a file input.data (TARGET becomes extended XYZ) or extended XYZ (TARGET becomes an input.data).
+    """
+    from lrpot.interop.n2p2.convert import convert as run
+
+    console.print(run(source, target, length=length, energy=energy, seed=seed))

@@ -1,0 +1,65 @@
+"""Commands that train and evaluate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrpot.cli.common import Model, app, console
+
+
+@app.command()
+def quickstart(
+    folder: Annotated[Path, typer.Option(help="For models, trajectory and plots.")] = Path(
+        "quickstart"
+    ),
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+) -> None:
+    """Train 2G and 4G on carbon chains, compare them, run molecular dynamics (2 minutes)."""
+    from lrpot.quickstart import quickstart as run
+
+    run(folder, seed=seed, say=console.print, progress=console.is_terminal)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file.")],
+    coordinator: Annotated[
+        str | None, typer.Option(help="host:port of the first of several processes, or `auto`.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="How many there are.")] = None,
+    process: Annotated[int | None, typer.Option(help="Which of them this is, from 0.")] = None,
+) -> None:
+    """Train a potential as CONFIG says; called again, go on where it was interrupted."""
+    from lrpot.tables import groups_table
+    from lrpot.training.config import train as run
+    from lrpot.training.devices import join, writes
+
+    join(coordinator, processes, process)
+    _, evaluation = run(config, progress=console.is_terminal)
+    if evaluation is not None and writes():
+        console.print(groups_table(evaluation))
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[Path, typer.Argument(help="Structures with labels (extended XYZ).")],
+    json: Annotated[Path | None, typer.Option(help="Write all errors to this file.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for parity plots.")] = None,
+) -> None:
+    """Compare MODEL with the labels in DATA: whole, by element and by total charge."""
+    from lrpot.data import read_structures
+    from lrpot.io import load
+    from lrpot.tables import groups_table
+    from lrpot.training import evaluate_structures
+    from lrpot.training.config import write_json
+
+    evaluation = evaluate_structures(load(model), read_structures(data))
+    console.print(groups_table(evaluation))
+    if json is not None:
+        write_json(json, evaluation.as_dict())
+    if plots is not None:
+        from lrpot.plots import parity
+
+        parity({model.stem: evaluation}, plots / "parity.png")
