@@ -17,6 +17,7 @@ from lrpot.potential import Potential
 from lrpot.predict import evaluate, predict
 from lrpot.reciprocal import Reciprocal
 from lrpot.system import Prediction, System
+from lrpot.versions import warn_of_miscompiling_jax
 
 if TYPE_CHECKING:
     from lrpot.data import read_structures
@@ -36,6 +37,7 @@ _LAZY = {
 __version__ = "0.1.0"
 
 keep_freed_memory()
+warn_of_miscompiling_jax()
 
 __all__ = [
     "MODELS",

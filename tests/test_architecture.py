@@ -14,6 +14,7 @@ ROOT = Path(lrpot.__file__).parent
 
 FLOORS = {
     "units": 0,
+    "versions": 1,
     "config": 0,
     "elements": 0,
     "errors": 0,

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import platform
 import subprocess
 import sys
+from importlib import metadata
 
 import ase.io
 import jax
@@ -105,6 +107,21 @@ def test_info_says_what_a_model_is(run):
     assert lines["short_range"] == "networks 11-4-1, silu, the last input being the charge"
     parameters = 2 * (10 * 4 + 4 + 4 + 1) + 2 * (11 * 4 + 4 + 4 + 1) + 2
     assert lines["parameters"] == str(parameters)
+
+
+def test_info_says_which_versions_compute_and_that_they_compute_right(run):
+    status, output, _ = run("info", "--versions")
+    assert status == 0
+    lines = dict(line.split("  ", 1) for line in output.splitlines())
+    assert lines["jax"] == metadata.version("jax")
+    assert lines["Python"] == platform.python_version()
+    assert lines["compiled code"] == "computes known values right"
+
+
+def test_info_of_nothing_says_what_to_give(run):
+    status, _, error = run("info")
+    assert status == 1
+    assert "Give a model file, or `--versions`" in error
 
 
 def test_check_prints_and_writes_what_is_odd(run, folder):
