@@ -35,7 +35,7 @@ class Committee(eqx.Module):
     Raises:
         InputError: If there are fewer than two members, or their shapes or settings differ.
 
-    Example:
+    Examples:
         >>> import lrpot
         >>> keys = jax.random.split(jax.random.key(0), 3)
         >>> committee = Committee([lrpot.hdnnp_2g(("H",), hidden=(3,), key=key) for key in keys])

@@ -68,7 +68,7 @@ def cutoff_function(
         function: A name of `CUTOFF_FUNCTIONS`.
         inner: Fraction of the cutoff up to which the function is 1.
 
-    Example:
+    Examples:
         >>> round(float(cutoff_function(jnp.array(3.0), cutoff=6.0, function="cos")), 6)
         0.5
     """

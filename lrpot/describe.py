@@ -17,7 +17,7 @@ from lrpot.terms import Coulomb, Messages, Offsets, ShortRange
 def describe(potential: Potential | Committee) -> dict[str, str]:
     """What a potential, or each member of a committee, is made of, one line per part.
 
-    Example:
+    Examples:
         >>> import jax, lrpot
         >>> describe(lrpot.hdnnp_2g(("H",), key=jax.random.key(0)))["elements"]
         'H'

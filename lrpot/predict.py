@@ -152,7 +152,7 @@ def predict(
         InputError: If an element is unknown to the potential, atoms overlap, the neighbour list
             has overflowed or the charges could not be determined.
 
-    Example:
+    Examples:
         >>> import lrpot
         >>> potential = lrpot.hdnnp_4g(("H", "O"), hidden=(4,), key=jax.random.key(0))
         >>> hydroxide = System([[0, 0, 0], [0.97, 0, 0]], [8, 1], total_charge=-1.0)

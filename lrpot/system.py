@@ -43,7 +43,7 @@ class System(eqx.Module):
         InputError: If shapes do not fit, a value is not finite, the cell is flat or left-handed,
             `pbc` does not go with it, a field points along a period, or fragments are unknown.
 
-    Example:
+    Examples:
         >>> water = System([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], [8, 1, 1])
         >>> water.n_atoms, water.cell is None, float(water.total_charge)
         (3, True, 0.0)

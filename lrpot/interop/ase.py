@@ -55,7 +55,7 @@ class Calculator(AseCalculator):
         InputError: If a total charge is given for a potential that has no charges, and from a
             calculation, as `lrpot.predict`.
 
-    Example:
+    Examples:
         >>> import jax, lrpot
         >>> from ase.build import molecule
         >>> water = molecule("H2O")
