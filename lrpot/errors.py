@@ -8,6 +8,10 @@ class InputError(ValueError):
     """Input that cannot be used: says what is wrong, what was found and what to do."""
 
 
+class InputWarning(UserWarning):
+    """Input that can be used, but perhaps not as it was meant."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known name, and all of them."""
     known = sorted(known)

@@ -16,6 +16,11 @@ SMALLEST_SPREAD = 1e-3
 """Relative to the most varying feature of an element. A feature that varies less is not blown up to
 the size of the others: a factor of 1e6 would let a slightly new environment swamp the networks."""
 
+LEAST_SPREAD = 1e-3
+"""Spread of the most varying feature of an element, about what moving its neighbours by 0.001 Å
+changes. Features of an element that varies less, as in data of equal structures, are divided by it
+and not by the noise of rounding."""
+
 ROUNDING = 1000 * 2.2e-16
 """A feature outside of the training range by no more than this is inside, as in n2p2."""
 
@@ -86,9 +91,18 @@ def identity_scaling(elements: tuple[int, ...], n_features: int) -> Scaling:
 
 
 def scaling_from_data(
-    features: np.ndarray, numbers: np.ndarray, elements: tuple[int, ...], *, mode: str = "sigma"
+    features: np.ndarray,
+    numbers: np.ndarray,
+    elements: tuple[int, ...],
+    *,
+    mode: str = "sigma",
+    least: float = 0.0,
 ) -> Scaling:
     """Statistics of raw features over a data set.
+
+    No feature is divided by less than 1/n² of the largest spread of its element, where n is the
+    number of samples (that few cannot tell a small spread), nor by less than `SMALLEST_SPREAD` of
+    it.
 
     Args:
         features: [samples, features], unscaled.
@@ -96,6 +110,7 @@ def scaling_from_data(
         elements: Atomic numbers of the potential.
         mode: `scale_center` (G−⟨G⟩)/(max−min), the choice of published 4G potentials; `scale`
             (G−min)/(max−min); `center` G−⟨G⟩; `sigma` (G−⟨G⟩)/std; `none`.
+        least: Spread below which no feature is taken to vary, in its own unit.
 
     Raises:
         InputError: If an element does not occur in the data, or the mode is unknown.
@@ -115,7 +130,9 @@ def scaling_from_data(
         spread = {"sigma": samples.std(0), "center": np.ones_like(low), "none": np.ones_like(low)}
         spread = spread.get(mode, high - low)
         offset = {"scale": low, "none": np.zeros_like(low)}.get(mode, mean)
-        spread = np.maximum(spread, SMALLEST_SPREAD * spread.max())
+        relative = max(SMALLEST_SPREAD, 1 / len(samples) ** 2) * spread.max()
+        absolute = max(least, LEAST_SPREAD if spread.max() < LEAST_SPREAD else 0.0)
+        spread = np.maximum(spread, max(relative, absolute))
         constant = (high - low < CONSTANT_RANGE) & (mode != "none")
         factor = np.where(constant, 0.0, 1 / np.where(constant, 1.0, spread))
         rows.append((offset, factor, low, high))

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -206,3 +207,20 @@ def test_an_element_that_never_occurs_is_named(tiny, molecules):
     hydrogen = [chain([1, 1], -1.0), dataclasses.replace(chain([1, 1, 1], -2.0), name="other")]
     with pytest.raises(lrpot.InputError, match=r"Element 8 .* does not occur in the training data"):
         calibrate(potential, hydrogen, batches_of(hydrogen, potential))
+
+
+@pytest.mark.parametrize("shells", [0, 2])
+def test_charges_without_spread_are_not_blown_up(tiny, molecules, shells):
+    """Formal charges, which predictions meet within 1e-5 e: a charge counts 100 per e at most."""
+    potential = tiny.potential("hdnnp_4g", charge_shells=shells)
+    batches = [batch for batch, _ in make_batches(molecules[:8], potential)]
+    random = np.random.default_rng(0)
+    charges = []
+    for batch in batches:
+        numbers = np.asarray(batch.systems.numbers)
+        formal = np.where(numbers == 8, -0.8, np.where(numbers == 1, 0.8, 0.0))
+        charges.append(jnp.asarray(formal + 1e-5 * random.normal(size=formal.shape)))
+    scaling = scale_charge_input(potential, batches, charges).terms["short_range"].charge_scaling
+    np.testing.assert_allclose(scaling.offset[:, 0], [0.8, -0.8], atol=1e-4)
+    np.testing.assert_allclose(scaling.factor[:, 0], 100.0)
+    assert scaling.factor.max() <= 100.0
