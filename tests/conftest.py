@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import equinox as eqx
@@ -15,9 +16,13 @@ import lrpot
 from lrpot.descriptors import default_acsf
 
 # What is compiled here runs for milliseconds, and compiling it well takes half of all time. Before
-# JAX looks at them, and for the processes that tests start as well. Only flags that every version
-# of XLA knows: it aborts the process at one that it does not know.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# JAX looks at them, and for the processes that tests start as well. XLA aborts the process at a flag
+# that it does not know, as newer ones do not know the second.
+_OLD = tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11)
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0" + _OLD * " --xla_cpu_use_fusion_emitters=false",
+)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
