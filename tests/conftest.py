@@ -16,8 +16,8 @@ import lrpot
 from lrpot.descriptors import default_acsf
 
 # What is compiled here runs for milliseconds, and compiling it well takes half of all time. Before
-# JAX looks at them, and for the processes that tests start as well. XLA aborts the process at a flag
-# that it does not know, as newer ones do not know the second.
+# JAX looks at them, and for the processes that tests start as well. XLA aborts the process at a
+# flag that it does not know, as newer versions do not know the second.
 _OLD = tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11)
 os.environ.setdefault(
     "XLA_FLAGS",
