@@ -12,9 +12,11 @@ class InputWarning(UserWarning):
     """Input that can be used, but perhaps not as it was meant."""
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known name, and all of them."""
+def suggestion(name: str, known: Iterable[str], *, hint: bool = True) -> str:
+    """A sentence that names the nearest known name (unless told not to), and all of them."""
     known = sorted(known)
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean `{nearest[0]}`? " if nearest else ""
-    return f"{hint}Known: {', '.join(f'`{one}`' for one in known)}."
+    if not known:
+        return "None is known."
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5) if hint else []
+    meant = f"Did you mean `{nearest[0]}`? " if nearest else ""
+    return f"{meant}Known: {', '.join(f'`{one}`' for one in known)}."
