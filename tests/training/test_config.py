@@ -163,7 +163,7 @@ def test_a_training_starts_from_a_model_file(outcome, data):
         ('["terms"]', '["term"]', r"Unknown part `term` in `train`\. Did you mean `terms`\?"),
         ("0.25", "1.25", r"`validation_fraction` must be in \[0, 1\), got 1\.25"),
         ("[data]", '[data]\nkeys = {enrgy = "e"}', r"Unknown key `enrgy` in .*keys\. Did you mean"),
-        ("[data]", '[data]\nkeys = {energy = "e"}', r"no energy: there is no `e`"),
+        ("[data]", '[data]\nkeys = {energy = "e"}', r"No structure of .* has energy: there is no `e`"),
         ("[data]", "[data", "is not valid TOML"),
         ("O = 9.0", "N = 9.0", r"`hardness` lacks O"),
         ("seed = 3", 'elements = ["H"]', r"data\.xyz, structure \d: Element 8 \(O, atom 0\)"),
