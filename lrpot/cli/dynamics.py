@@ -1,5 +1,6 @@
 """Commands that move atoms."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,16 @@ def _from_file(context: Any, path: Path | None) -> Path | None:
     return path
 
 
+Ignore = Annotated[
+    bool, typer.Option("--ignore-constraints", help="Let fixed atoms of the structure move.")
+]
+
+
+def _say(words: Sequence[str]) -> None:
+    for one in words:
+        console.print(escape(one))
+
+
 @app.command()
 def md(
     model: Model,
@@ -36,13 +47,23 @@ def md(
     steps: Annotated[int, typer.Option(help="Number of steps.")] = 10_000,
     timestep: Annotated[float, typer.Option(help="In fs.")] = 0.5,
     ensemble: Annotated[str, typer.Option(help="nve, nvt, langevin or npt.")] = "nve",
-    temperature: Annotated[float, typer.Option(help="In K.")] = 300.0,
+    temperature: Annotated[
+        float, typer.Option(help="Of the thermostat and of new velocities, in K.")
+    ] = 300.0,
     damping: Annotated[float, typer.Option(help="Of the thermostat, in fs.")] = 100.0,
     pressure: Annotated[float, typer.Option(help="In bar, for npt.")] = 1.0,
     pressure_damping: Annotated[float, typer.Option(help="Of the cell, in fs.")] = 1000.0,
     charge: Annotated[
         float | None, typer.Option(help="Total charge in e; by default that of the structure.")
     ] = None,
+    mass: Annotated[
+        list[str], typer.Option(help="Mass of an element in amu, as H=2.014; may be repeated.")
+    ] = [],  # noqa: B006
+    new_velocities: Annotated[
+        bool,
+        typer.Option("--new-velocities", help="Draw velocities, also if the structure has some."),
+    ] = False,
+    ignore_constraints: Ignore = False,
     record_every: Annotated[int, typer.Option(help="Steps between two frames.")] = 20,
     restart_every: Annotated[int, typer.Option(help="Frames between two stored states.")] = 50,
     folder: Annotated[Path, typer.Option(help="For trajectory, log and state.")] = Path("md"),
@@ -75,13 +96,25 @@ def md(
     ] = None,
 ) -> None:
     """Run molecular dynamics in jax-md; called again, go on where it was interrupted."""
-    from lrpot.interop.ase import from_ase
-    from lrpot.md import Limits, run
+    from lrpot.md import Limits, run, start_from
+    from lrpot.md.start import parse_masses
 
-    potential, start = potential_of(model, charge, committee=devices == 1), structure_of(structure)
+    potential = potential_of(model, charge, committee=devices == 1)
+    start = start_from(
+        structure_of(structure),
+        total_charge=charge,
+        masses=parse_masses(mass),
+        ignore_constraints=ignore_constraints,
+        new_velocities=new_velocities,
+        at_rest=ensemble in ("nvt", "npt"),
+    )
+    _say(start.words)
     trajectory = run(
         potential if devices == 1 else potential.on_devices(devices or None),
-        from_ase(start, total_charge=charge),
+        start.system,
+        masses=start.masses,
+        fixed=start.fixed,
+        velocities=start.velocities,
         steps=steps,
         timestep=timestep,
         ensemble=ensemble,  # pyright: ignore[reportArgumentType]  (checked there)
@@ -99,14 +132,26 @@ def md(
         ),
         key=jax.random.key(seed),
         progress=console.is_terminal,
+        report=lambda line: console.print(escape(line), soft_wrap=True),
     )
     if len(trajectory.positions) == 1:
         console.print(f"All {steps} steps had been done before. Ask for more `--steps` to go on.")
         return
-    mean = trajectory.log["temperature_K"].mean()
-    console.print(
-        f"{steps} steps, mean temperature {mean:.0f} K, drift of the conserved energy "
-        f"{trajectory.drift():+.2e} eV/atom/ps. Frames and log are in "
+    console.print(_summary(folder, steps, ensemble, len(start.system.numbers)))
+
+
+def _summary(folder: Path, steps: int, ensemble: str, n_atoms: int) -> str:
+    """One sentence about the whole simulation, also about what was done before."""
+    from lrpot.md import drift_of
+    from lrpot.md.formats import read_log
+
+    log = read_log(folder)
+    mean = log["temperature_K"].mean()
+    kept = ""
+    if ensemble != "langevin":  # friction and noise conserve nothing
+        kept = f", drift of the conserved energy {drift_of(log, n_atoms):+.2e} eV/atom/ps"
+    return (
+        f"{steps} steps, mean temperature {mean:.0f} K{kept}. Frames and log are in "
         f"{escape(str(folder))}/."
     )
 
@@ -119,31 +164,41 @@ def relax(
     tolerance: Annotated[float, typer.Option(help="Largest force left, in eV/Å.")] = 0.01,
     cell: Annotated[bool, typer.Option(help="Whether to relax the cell, too.")] = False,
     pressure: Annotated[float, typer.Option(help="On the cell, in bar.")] = 0.0,
-    max_steps: Annotated[int, typer.Option(help="Steps before giving up.")] = 1000,
+    steps: Annotated[int, typer.Option(help="Steps before giving up.")] = 1000,
+    max_steps: Annotated[int | None, typer.Option(hidden=True)] = None,
     charge: Annotated[
         float | None, typer.Option(help="Total charge in e; by default that of the structure.")
     ] = None,
+    ignore_constraints: Ignore = False,
 ) -> None:
     """Relax a structure to the nearest minimum of the energy."""
-    import numpy as np
-
-    from lrpot.data import Structure, write_structures
-    from lrpot.interop.ase import from_ase
-    from lrpot.md import minimise
+    from lrpot.md import minimise, start_from
+    from lrpot.md.formats import write_minimum
     from lrpot.predict import predict
     from lrpot.units import BAR
 
-    potential, start = potential_of(model, charge), structure_of(structure)
+    if max_steps is not None:
+        _say(["`--max-steps` is now called `--steps`, and will go."])
+        steps = max_steps
+    potential = potential_of(model, charge)
+    start = start_from(
+        structure_of(structure),
+        total_charge=charge,
+        ignore_constraints=ignore_constraints,
+        new_velocities=True,
+    )
+    _say(start.words)
     found = minimise(
         potential,
-        from_ase(start, total_charge=charge),
+        start.system,
         tolerance=tolerance,
         cell=cell,
         pressure=BAR * pressure,
-        max_steps=max_steps,
+        max_steps=steps,
+        fixed=start.fixed,
     )
     energy = float(predict(potential, found, forces=False, stress=False).energy)
-    write_structures(output, [Structure(found, energy=np.array(energy))])
+    write_minimum(output, found, energy, fixed=start.fixed, masses=start.masses)
     console.print(f"Energy {energy:.6f} eV; the minimum is in {escape(str(output))}.")
 
 

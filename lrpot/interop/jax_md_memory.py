@@ -16,7 +16,7 @@ from lrpot.committee import Committee
 from lrpot.interop.jax_md import Displacement, JaxMdModel
 from lrpot.potential import Potential
 
-ForceFn = Callable[..., tuple[Any, Charges | None]]
+ForceFn = Callable[..., tuple[Any, Any]]
 """Forces, or what else an integrator takes in their place, and charges."""
 
 
@@ -41,10 +41,13 @@ def forces_for_jax_md(
     model = JaxMdModel(
         potential, displacement, box, numbers, total_charge, fractional_coordinates, box_change, pbc
     )
+    return forces_of(model)
 
-    def force_fn(
-        R: Float[Array, "atoms 3"], neighbor: Any, **kwargs: Any
-    ) -> tuple[Array, Charges | None]:
+
+def forces_of(model: Callable[..., tuple[Array, Any]]) -> ForceFn:
+    """The same from a function of energies [atoms], in eV, and charges, as `JaxMdModel` is one."""
+
+    def force_fn(R: Float[Array, "atoms 3"], neighbor: Any, **kwargs: Any) -> tuple[Array, Any]:
         def energy(R: Array) -> tuple[Array, Any]:
             energies, charges = model(R, neighbor, **kwargs)
             return energies.sum(), charges

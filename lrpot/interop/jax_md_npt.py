@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jax_md import simulate
 from jaxtyping import Array, Float
 
-from lrpot.interop.jax_md import JaxMdModel
 from lrpot.interop.jax_md_memory import ForceFn
 
 
@@ -69,8 +68,12 @@ class BreathingState(eqx.Module):
         )
 
 
-def forces_and_virial(model: JaxMdModel) -> ForceFn:
-    """A function `force_fn(R, neighbor, box=...)` that returns `((forces, virial), charges)`."""
+def forces_and_virial(model: Callable[..., tuple[Array, Any]]) -> ForceFn:
+    """A function `force_fn(R, neighbor, box=...)` that returns `((forces, virial), charges)`.
+
+    Args:
+        model: A `JaxMdModel`, or another function of energies [atoms], in eV, and charges.
+    """
 
     def force_fn(R: Array, neighbor: Any, *, box: Array, **kwargs: Any):
         def energy(R: Array, strain: Array) -> tuple[Array, Any]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,13 @@ from lrpot.committee import Committee
 from lrpot.errors import InputError
 from lrpot.md.checks import check_frame, check_start
 from lrpot.md.formats import check_formats
-from lrpot.md.progress import bar
+from lrpot.md.motion import motion_of, turned
+from lrpot.md.progress import Report, progress_of
 from lrpot.md.recorder import Recorder
 from lrpot.md.settings import Ensemble, Limits, Settings
-from lrpot.md.simulation import DOUBTS, Simulation
+from lrpot.md.simulation import DIPOLE, DOUBTS, Simulation
 from lrpot.potential import Potential
-from lrpot.system import System, upright
-
-SPACE = 10.0
-"""A cell is at least so much higher than its slab, in Å."""
+from lrpot.system import System
 
 LOG = ("time_fs", "potential_energy_eV", "kinetic_energy_eV", "conserved_eV", "temperature_K")
 """Columns of the log."""
@@ -43,12 +41,14 @@ class Trajectory:
             made higher where it leaves less than `SPACE` for the atoms to move.
         positions: [frames, atoms, 3], in Å.
         velocities: [frames, atoms, 3], in Å/fs.
-        log: One array per column of `LOG`, at constant pressure of `BREATHING_LOG`, and with a
-            committee of `lrpot.md.simulation.DOUBTS`.
+        log: One array per column of `LOG`, at constant pressure of `BREATHING_LOG`, with charges
+            of `lrpot.md.simulation.DIPOLE`, and with a committee of `lrpot.md.simulation.DOUBTS`.
             `conserved_eV` is the total energy in the `nve` ensemble and includes thermostat and
             barostat in `nvt` and `npt`; under `langevin` friction nothing is conserved and it is
-            the total energy. `temperature_K` does without the centre of mass, which rests, except
-            under `langevin`, where it moves.
+            the total energy. `temperature_K` counts the components that move. It does without the
+            motion of the centre of mass, except under `langevin` and where atoms are fixed.
+            The dipole is Σ q_i r_i at the recorded positions, which do not jump when an atom leaves
+            the cell.
         charges: [frames, atoms], in e; `None` for a potential without charges.
         cells: [frames, 3, 3], lattice vectors as rows, in Å; `None` in open space.
     """
@@ -66,10 +66,19 @@ class Trajectory:
         Raises:
             InputError: If there is one frame only.
         """
-        time = self.log["time_fs"] / 1000
-        if len(time) < 2:
-            raise InputError("A drift needs two frames, but there is one: nothing was simulated.")
-        return float(np.polyfit(time, self.log["conserved_eV"], 1)[0]) / self.system.n_atoms
+        return drift_of(self.log, self.system.n_atoms)
+
+
+def drift_of(log: Mapping[str, np.ndarray], n_atoms: int) -> float:
+    """Slope of the conserved quantity of a log by a straight-line fit, in eV/atom/ps.
+
+    Raises:
+        InputError: If there is one frame only.
+    """
+    time = log["time_fs"] / 1000
+    if len(time) < 2:
+        raise InputError("A drift needs two frames, but there is one: nothing was simulated.")
+    return float(np.polyfit(time, log["conserved_eV"], 1)[0]) / n_atoms
 
 
 def run(
@@ -86,12 +95,15 @@ def run(
     record_every: int = 20,
     restart_every: int = 50,
     masses: np.ndarray | None = None,
+    fixed: np.ndarray | None = None,
+    velocities: np.ndarray | None = None,
     folder: str | Path | None = None,
     formats: Sequence[str] = ("xyz",),
     resume: bool = True,
     limits: Limits | None = None,
     key: PRNGKeyArray,
     progress: bool = False,
+    report: Report | None = None,
 ) -> Trajectory:
     """Simulate one system with jax-md.
 
@@ -108,13 +120,18 @@ def run(
         timestep: In fs.
         ensemble: `nve`; `nvt` with a Nosé-Hoover chain; `langevin` with friction and noise;
             `npt` with Nosé-Hoover chains and a cell that keeps its shape and changes its size.
-        temperature: Of the first velocities and of the thermostat, in K.
+        temperature: Of the thermostat, and of velocities that are drawn, in K.
         damping: Time constant of the thermostat, in fs.
         pressure: In bar, for `npt`.
         pressure_damping: Time constant of the cell, in fs, for `npt`.
         record_every: Steps between two recorded frames.
         restart_every: Recorded frames between two stored states; there is one at the end, too.
         masses: [atoms], in amu; those of the elements when not given.
+        fixed: Booleans, [atoms] or [atoms, 3], true for atoms or Cartesian components that do not
+            move. They have no velocity and no share of the temperature. With fixed atoms the
+            centre of mass is free to move.
+        velocities: [atoms, 3] at the start, in Å/fs. When not given they are drawn from the
+            distribution at `temperature`, without motion of the centre of mass.
         folder: Where to write the trajectory and `log.csv`, frame by frame while the simulation
             runs, and `checkpoint.safetensors`, the state to go on from.
         formats: Of the trajectory: `xyz` for `trajectory.xyz` (extended XYZ), `netcdf` for
@@ -124,10 +141,13 @@ def run(
             when not given.
         key: Random key of the velocities (and the noise).
         progress: Whether to show a progress bar.
+        report: Takes lines, such as `print`: from which step the simulation goes on, and, without
+            a bar, how far it is, every tenth of the steps or every half minute.
 
     Raises:
-        InputError: If settings make no sense, the start is no structure, a limit is exceeded, or
-            the folder holds another simulation or cannot be written to.
+        InputError: If settings make no sense, atoms are fixed at constant pressure, the start is
+            no structure, a limit is exceeded, or the folder holds another simulation or cannot be
+            written to.
     """
     settings = Settings(
         ensemble=ensemble,
@@ -144,24 +164,24 @@ def run(
         )
     check_formats(formats)
     _check_system(potential, system, settings)
-    system = upright_system(system)
-    masses = masses_of(system, masses)
+    motion = motion_of(system, settings, masses=masses, fixed=fixed, velocities=velocities)
+    system, motion = turned(system, motion)
     limits = Limits() if limits is None else limits
     charged = potential.charge_model is not None
-    columns = BREATHING_LOG if ensemble == "npt" else LOG
+    columns = (BREATHING_LOG if ensemble == "npt" else LOG) + (DIPOLE if charged else ())
     if isinstance(potential, Committee):
         columns += DOUBTS if charged else DOUBTS[:2]
     elif limits.uncertainty is not None:
         raise InputError("A limit of the uncertainty needs a committee, and this is one potential.")
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.key_data(key)  # numbers can be stored
-    identity = fingerprint(potential, dataclasses.asdict(settings), system, masses, key)
+    identity = fingerprint(potential, dataclasses.asdict(settings), system, vars(motion), key)
     # jax-md 0.2.29 mixes int32 and int64 in its cell lists, once per compilation.
     warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
     folder = None if folder is None else Path(folder)
     files: dict[str, Any] = dict(formats=formats, charged=charged, resume=resume)
-    recorder = Recorder(folder, system, columns, identity, **files)
-    simulation = Simulation(potential, system, settings, masses)
+    recorder = Recorder(folder, system, motion, columns, identity, **files)
+    simulation = Simulation(potential, system, settings, motion)
     extrapolation = limits.extrapolation is not None
     try:
         if recorder.notes is None:
@@ -175,7 +195,10 @@ def run(
             recorder.write(frames[0])
         else:
             start = recorder.notes["start"]
-        with bar(steps, timestep, done=done, show=progress) as advance:
+            if report is not None:
+                report(f"Going on from step {done} of {steps}, as stored in {folder}.")
+        shown: dict[str, Any] = dict(show=progress, report=report)
+        with progress_of(steps, timestep, done=done, **shown) as advance:
             while done < steps:
                 count = min(record_every, steps - done)
                 state = simulation.advance(state, count)
@@ -216,43 +239,3 @@ def _check_system(potential: Potential | Committee, system: System, settings: Se
             "periodicity along all of its vectors."
         )
     potential.neighbors(system)  # complains about overlapping atoms and unknown elements
-
-
-def masses_of(system: System, masses: np.ndarray | None) -> np.ndarray:
-    """Masses of the atoms in amu, those of the elements when not given."""
-    from ase.data import atomic_masses
-
-    if masses is None:
-        return atomic_masses[np.asarray(system.numbers)]
-    masses = np.asarray(masses, dtype=float)
-    if masses.shape != (system.n_atoms,) or not (masses > 0).all():
-        raise InputError(
-            f"`masses` must be {system.n_atoms} positive numbers in amu, one for each atom; got "
-            f"{masses.tolist()}."
-        )
-    return masses
-
-
-def upright_system(system: System) -> System:
-    """Turn a periodic system so that its cell is lower triangular, as jax-md wants it.
-
-    A cell without space for the atoms along an open vector gets a longer one.
-    """
-    if system.cell is None:
-        return system
-    cell = np.asarray(system.cell)
-    open_vectors = ~np.array(system.pbc)
-    across = upright(cell, open_vectors)
-    heights = np.ptp(np.asarray(system.positions) @ np.linalg.inv(across), axis=0) + SPACE
-    low = open_vectors & (np.abs(np.diag(cell @ np.linalg.inv(across))) < heights)
-    system = dataclasses.replace(
-        system, cell=np.where(low[:, None], heights[:, None] * across, cell)
-    )
-    q, r = np.linalg.qr(np.asarray(system.cell).T)
-    signs = np.sign(np.diag(r))
-    rotation = q * signs[None, :]
-    return dataclasses.replace(
-        system,
-        positions=np.asarray(system.positions) @ rotation,
-        cell=np.tril(np.asarray(system.cell) @ rotation),
-    )

@@ -12,12 +12,16 @@ from typing import Any
 import ase
 import ase.io
 import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.geometry import cell_to_cellpar
 from scipy.io import netcdf_file
 
 from lrpot.errors import InputError, suggestion
-from lrpot.files import GrowingFile
+from lrpot.files import GrowingFile, replacing
+from lrpot.md.constraints import constrain, fixed_components
+from lrpot.md.motion import Motion, masses_of
 from lrpot.system import System
+from lrpot.units import FEMTOSECOND
 
 LOG_FILE = "log.csv"
 
@@ -48,30 +52,69 @@ class LogFile(FrameFile):
 
 
 class XyzFile(FrameFile):
-    """Extended XYZ: positions, cell, charges, energy, time and total charge."""
+    """Extended XYZ from whose frames a simulation can start again.
 
-    def __init__(self, path: Path, size: int, system: System):
+    Frames hold positions, cell, charges, energy, time and total charge, momenta as ASE reads them,
+    and, where there are any, fixed atoms and masses that are not those of the elements.
+    """
+
+    def __init__(self, path: Path, size: int, system: System, motion: Motion):
         super().__init__(path, size)
-        self.system = system
+        self.system, self.motion = system, motion
 
     def write(self, frame: dict[str, Any]) -> None:
         """Append a frame."""
-        atoms = ase.Atoms(
-            np.asarray(self.system.numbers),
-            frame["positions"],
-            cell=frame.get("cells"),
-            pbc=self.system.pbc,
-            info={
-                "time_fs": frame["time_fs"],
-                "total_charge": float(self.system.total_charge),
-                "potential_energy": float(frame["potential_energy_eV"]),
-            },
-        )
+        atoms = atoms_of(self.system, self.motion, frame["positions"], frame.get("cells"))
+        atoms.info["time_fs"] = frame["time_fs"]
+        atoms.info["potential_energy"] = float(frame["potential_energy_eV"])
+        atoms.arrays["momenta"] = self.motion.masses[:, None] * frame["velocities"] / FEMTOSECOND
         if "charges" in frame:
             atoms.arrays["charge"] = frame["charges"]
         text = io.StringIO()
         ase.io.write(text, atoms, format="extxyz")
         self.append(text.getvalue().encode())
+
+
+def atoms_of(
+    system: System, motion: Motion, positions: np.ndarray, cell: np.ndarray | None
+) -> ase.Atoms:
+    """Atoms of ASE with the constraints, and with masses that are not those of the elements."""
+    atoms = ase.Atoms(
+        np.asarray(system.numbers),
+        positions,
+        cell=cell,
+        pbc=system.pbc,
+        info={"total_charge": float(system.total_charge)},
+    )
+    constrain(atoms, motion.fixed)
+    if not np.array_equal(motion.masses, masses_of(system, None)):
+        atoms.arrays["masses"] = motion.masses
+    return atoms
+
+
+def write_minimum(
+    path: str | Path,
+    system: System,
+    energy: float,
+    *,
+    fixed: np.ndarray | None = None,
+    masses: np.ndarray | None = None,
+) -> None:
+    """Write one structure as extended XYZ, whole or not at all.
+
+    Args:
+        path: The file.
+        system: Positions, elements, cell and total charge.
+        energy: In eV.
+        fixed: Booleans [atoms, 3] or [atoms], true for what was not allowed to move.
+        masses: [atoms], in amu; written where they are not those of the elements.
+    """
+    motion = Motion(masses_of(system, masses), fixed_components(fixed, system.n_atoms))
+    cell = None if system.cell is None else np.asarray(system.cell)
+    atoms = atoms_of(system, motion, np.asarray(system.positions), cell)
+    atoms.calc = SinglePointCalculator(atoms, energy=energy)
+    with replacing(path) as temporary:
+        ase.io.write(temporary, atoms, format="extxyz")
 
 
 class NetcdfFile(FrameFile):
@@ -175,13 +218,13 @@ class NetcdfFile(FrameFile):
 
 
 def trajectory_file(
-    kind: str, folder: Path, size: int, system: System, *, charged: bool
+    kind: str, folder: Path, size: int, system: System, motion: Motion, *, charged: bool
 ) -> FrameFile:
     """Open the trajectory of a format, and forget what it holds beyond `size`."""
     path = folder / TRAJECTORY_FILES[kind]
     if kind == "netcdf":
         return NetcdfFile(path, size, system, charged=charged)
-    return XyzFile(path, size, system)
+    return XyzFile(path, size, system, motion)
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -191,6 +234,14 @@ def check_formats(formats: Sequence[str]) -> None:
             raise InputError(f"Unknown format `{name}`. {suggestion(name, TRAJECTORY_FILES)}")
     if len(set(formats)) < len(formats):
         raise InputError(f"A format is named twice in {list(formats)}.")
+
+
+def read_log(folder: Path) -> dict[str, np.ndarray]:
+    """The columns of the log in a folder: the whole simulation, however often interrupted."""
+    with (folder / LOG_FILE).open(newline="") as file:
+        names, *rows = csv.reader(file)
+    values = np.array(rows, dtype=float).reshape(len(rows), len(names))
+    return dict(zip(names, values.T, strict=True))
 
 
 def _row(values: Sequence[str]) -> bytes:

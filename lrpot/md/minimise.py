@@ -10,6 +10,7 @@ from ase.optimize import LBFGSLineSearch
 
 from lrpot.errors import InputError
 from lrpot.interop.ase import Calculator
+from lrpot.md.constraints import constrain, fixed_components
 from lrpot.potential import Potential
 from lrpot.system import System
 
@@ -22,6 +23,7 @@ def minimise(
     cell: bool = False,
     pressure: float = 0.0,
     max_steps: int = 1000,
+    fixed: np.ndarray | None = None,
 ) -> System:
     """Relax a system with ASE's LBFGS, downhill by line searches.
 
@@ -33,10 +35,18 @@ def minimise(
         cell: Whether to relax the cell, too.
         pressure: On the cell, in eV/Å³ (`lrpot.units.BAR` of them are one bar).
         max_steps: Steps before giving up.
+        fixed: Booleans, [atoms] or [atoms, 3], true for atoms or Cartesian components that do not
+            move. The forces on them do not count.
 
     Raises:
-        InputError: If there is no cell to relax, or no minimum is found in time.
+        InputError: If there is no cell to relax or atoms of it are fixed, settings make no sense,
+            or no minimum is found in time.
     """
+    if not tolerance > 0 or max_steps < 1 or not np.isfinite(pressure):
+        raise InputError(
+            "`tolerance` and `max_steps` must be positive and `pressure` a number, got "
+            f"{tolerance}, {max_steps} and {pressure}."
+        )
     if system.external is not None or system.fragments is not None:
         raise InputError(
             "Fields, applied potentials and fragments are known to `lrpot.predict`, but not to "
@@ -44,12 +54,19 @@ def minimise(
         )
     if cell and not all(system.pbc):
         raise InputError(f"There is no cell to relax with pbc={system.pbc}: it takes a crystal.")
+    fixed = fixed_components(fixed, system.n_atoms)
+    if cell and fixed is not None:
+        raise InputError(
+            "A cell that is relaxed takes all atoms with it, and some are fixed: relax with the "
+            "cell as it is, or free the atoms."
+        )
     atoms = ase.Atoms(
         np.asarray(system.numbers),
         np.asarray(system.positions),
         cell=None if system.cell is None else np.asarray(system.cell),
         pbc=system.pbc,
     )
+    constrain(atoms, fixed)
     charge = None if potential.charge_model is None else float(system.total_charge)
     atoms.calc = Calculator(potential, total_charge=charge)
     moved = FrechetCellFilter(atoms, scalar_pressure=pressure) if cell else atoms

@@ -14,10 +14,11 @@ import numpy as np
 from lrpot.checkpoint import FILE, read_checkpoint, read_notes, write_checkpoint
 from lrpot.errors import InputError
 from lrpot.md.formats import LOG_FILE, FrameFile, LogFile, trajectory_file
+from lrpot.md.motion import Motion
 from lrpot.md.simulation import Simulation, State, capacities
 from lrpot.system import System
 
-LAYOUT = 2
+LAYOUT = 3
 """Of what a folder holds. One of another layout is another simulation."""
 
 
@@ -27,6 +28,7 @@ class Recorder:
     Args:
         folder: Where the files are.
         system: The system as it is simulated.
+        motion: What of it moves, and how heavy it is.
         columns: Columns of the log.
         fingerprint: Of everything that makes the simulation what it is.
         formats: Of the trajectory.
@@ -41,6 +43,7 @@ class Recorder:
         self,
         folder: Path | None,
         system: System,
+        motion: Motion,
         columns: Sequence[str],
         fingerprint: str,
         *,
@@ -59,8 +62,8 @@ class Recorder:
             if self.notes is not None and self.notes.get("fingerprint") != self.fingerprint:
                 raise InputError(
                     f"{folder} holds another simulation: its potential, start, settings or seed "
-                    "differ. Simulate in another folder, or start over with `resume=False` "
-                    "(`--no-resume`), which overwrites it."
+                    "differ, or the version of lrpot. Simulate in another folder, or start over "
+                    "with `resume=False` (`--no-resume`), which overwrites it."
                 )
             sizes = dict.fromkeys((*formats, LOG_FILE), 0)
             if self.notes is not None:
@@ -75,7 +78,7 @@ class Recorder:
             try:
                 for name in formats:
                     self._files[name] = trajectory_file(
-                        name, folder, sizes[name], system, charged=charged
+                        name, folder, sizes[name], system, motion, charged=charged
                     )
                 self._files[LOG_FILE] = LogFile(folder / LOG_FILE, sizes[LOG_FILE], columns)
             except (InputError, OSError):

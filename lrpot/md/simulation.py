@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax_md import quantity, simulate, space
+from jax_md import quantity, space
 from jaxtyping import Array
 
 from lrpot.charges import ChargeMemory, Charges
@@ -15,8 +15,9 @@ from lrpot.descriptors import ACSF
 from lrpot.devices import in_full_precision
 from lrpot.errors import InputError
 from lrpot.interop.jax_md import JaxMdModel, to_jax_md
-from lrpot.interop.jax_md_memory import forces_for_jax_md, remembering
-from lrpot.interop.jax_md_npt import chain_energy, forces_and_virial, npt_invariant, npt_nose_hoover
+from lrpot.interop.jax_md_npt import chain_energy, npt_invariant
+from lrpot.md.integrators import Integrator
+from lrpot.md.motion import Motion
 from lrpot.md.settings import Settings
 from lrpot.potential import Guess, Potential
 from lrpot.system import System
@@ -27,6 +28,9 @@ SKIN = 0.5
 
 DOUBTS = ("energy_uncertainty_eV", "forces_uncertainty_eV_A", "charges_uncertainty_e")
 """Expected errors from a committee, in the log: of the energy, and the largest of any atom."""
+
+DIPOLE = ("dipole_x_eA", "dipole_y_eA", "dipole_z_eA")
+"""Dipole in the log, in e Å, of a potential with charges."""
 
 SHRINKING = 0.01
 """By this fraction is the box smaller for which a list is made that did not last in its own."""
@@ -42,6 +46,7 @@ class State(NamedTuple):
         atoms: State of the integrator.
         memory: Charges of the last steps.
         neighbors: Neighbour list of jax-md.
+        found: Energy and charges at these positions, as they are recorded; empty for a committee.
         listed: Box that the list was searched in; `None` unless the box changes.
         stretch: Largest relative change of the box since it was prepared for; likewise.
     """
@@ -49,6 +54,7 @@ class State(NamedTuple):
     atoms: Any
     memory: ChargeMemory
     neighbors: Any
+    found: dict[str, Array]
     listed: Array | None
     stretch: Array | None
 
@@ -70,15 +76,14 @@ class Simulation:
         potential: Potential | Committee,
         system: System,
         settings: Settings,
-        masses: np.ndarray,
+        motion: Motion,
     ):
         self.members = len(potential.members) if isinstance(potential, Committee) else None
-        self.potential, self.system, self.settings = potential, system, settings
-        self.masses = jnp.asarray(masses, dtype=system.positions.dtype)
+        self.potential, self.system = potential, system
+        self.settings, self.motion = settings, motion
         self.breathes = settings.ensemble == "npt"
-        self.freedom = max(3 * system.n_atoms - 3, 1)  # the centre of mass rests
-        if settings.ensemble == "langevin":
-            self.freedom = 3 * system.n_atoms  # noise moves it, too
+        self.freedom = motion.freedom(settings)
+        self.coordinates, self.images = self._coordinates()
         self.prepare(None if system.cell is None else np.asarray(system.cell).T)
 
     def prepare(self, reference: np.ndarray | None) -> None:
@@ -96,76 +101,53 @@ class Simulation:
         known: dict[str, Any] = {"total_charge": charge, "box_change": change, "pbc": pbc}
         self.neighbor_fn, _ = to_jax_md(*model, dr_threshold=SKIN, **known)
         self.model = JaxMdModel(*model, charge, True, change, pbc)
-        self.init, self.step = self._integrator(forces_for_jax_md(*model, **known))
+        self.integrator = Integrator(
+            self.model, self.settings, self.motion, self.shift, self.members
+        )
         self._advance = jax.jit(self._advance_all)
         self._measured = jax.jit(self._measure, static_argnames="extrapolation")
-
-    def _integrator(self, force_fn: Any) -> tuple[Any, Any]:
-        settings, shift = self.settings, self.shift
-        remember = functools.partial(remembering, members=self.members)
-        if settings.ensemble == "npt":
-            return remember(
-                npt_nose_hoover,
-                forces_and_virial(self.model),
-                settings.dt,
-                settings.outer_pressure,
-                settings.kT,
-                tau=settings.tau,
-                tau_box=settings.tau_box,
-            )
-        if settings.ensemble == "nve":
-            return remember(simulate.nve, force_fn, shift, settings.dt)
-        if settings.ensemble == "nvt":
-            chain = simulate.default_nhc_kwargs(settings.tau, {})
-            init, step = remember(
-                simulate.nvt_nose_hoover, force_fn, shift, settings.dt, settings.kT, **chain
-            )
-
-            def resting(*args: Any, **kwargs: Any) -> tuple[Any, ChargeMemory]:
-                # jax-md counts the centre of mass, and would keep everything else too hot.
-                state, memory = init(*args, **kwargs)
-                return state.set(chain=state.chain.set(degrees_of_freedom=self.freedom)), memory
-
-            return resting, step
-        gamma = 1 / settings.tau
-        return remember(
-            simulate.nvt_langevin, force_fn, shift, settings.dt, settings.kT, gamma=gamma
-        )
 
     @in_full_precision
     def start(self, key: Array) -> State:
         """The first state; the key as an array of numbers."""
-        coordinates = self._coordinates()
-        neighbors = self._allocate(coordinates, self.reference)
-        atoms, memory = jax.jit(self._first)(key, coordinates, neighbors)
-        return self._state(atoms, memory, neighbors)
+        neighbors = self._allocate(self.coordinates, self.reference)
+        atoms = jax.jit(self.integrator.first)(key, self.coordinates, self._reference_box())
+        return self.advance(self._state(atoms, neighbors), 1, first=True)
 
     @in_full_precision
     def blank(self, allocated: np.ndarray | None, capacities: dict[str, Any]) -> State:
         """A state of zeros in the form of one whose neighbour list was allocated so."""
-        coordinates = self._coordinates()
-        neighbors = _resized(self._allocate(coordinates, allocated), capacities)
-        key = jax.random.PRNGKey(0)
-        shapes = jax.eval_shape(self._first, key, coordinates, neighbors)
-        atoms, memory = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return self._state(atoms, memory, neighbors)
+        neighbors = _resized(self._allocate(self.coordinates, allocated), capacities)
+        first = jax.random.PRNGKey(0), self.coordinates, self._reference_box()
+        shapes = jax.eval_shape(self.integrator.first, *first)
+        atoms = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return self._state(atoms, neighbors)
 
-    def _first(self, key: Array, coordinates: Array, neighbors: Any) -> Any:
-        box = {"box": jnp.asarray(self.reference)} if self.breathes else {}
-        kT = {} if self.breathes else {"kT": jnp.asarray(self.settings.kT)}
-        return self.init(key, coordinates, mass=self.masses, neighbor=neighbors, **box, **kT)
+    def _reference_box(self) -> Array | None:
+        return jnp.asarray(self.reference) if self.breathes else None
 
-    def _state(self, atoms: Any, memory: ChargeMemory, neighbors: Any) -> State:
+    def _state(self, atoms: Any, neighbors: Any) -> State:
+        """A state of which nothing has been computed yet."""
+        memory = self.integrator.memory(self.system.n_atoms, atoms.position.dtype)
+        found: dict[str, Array] = {}
+        if self.members is None:
+            nothing = jnp.zeros((), atoms.position.dtype)
+            found["potential_energy_eV"] = nothing
+            if self.potential.charge_model is not None:
+                found["charges"] = jnp.zeros_like(atoms.position[:, 0])
+                found["converged"], found["residual"] = jnp.asarray(True), nothing
         if not self.breathes:
-            return State(atoms, memory, neighbors, None, None)
-        return State(atoms, memory, neighbors, atoms.box, jnp.zeros_like(atoms.virial))
+            return State(atoms, memory, neighbors, found, None, None)
+        return State(atoms, memory, neighbors, found, atoms.box, jnp.zeros_like(atoms.virial))
 
-    def _coordinates(self) -> Array:
+    def _coordinates(self) -> tuple[Array, Array]:
+        """Coordinates for jax-md, and whole periods between them and where the atoms are."""
         positions = self.system.positions
         if self.system.cell is None:
-            return positions
+            return positions, jnp.zeros_like(positions)
         fractional = positions @ jnp.linalg.inv(self.system.cell)
-        return jnp.where(jnp.asarray(self.system.pbc)[None, :], fractional % 1, fractional)
+        images = jnp.where(jnp.asarray(self.system.pbc)[None, :], jnp.floor(fractional), 0.0)
+        return fractional - images, images
 
     def _allocate(self, coordinates: Array, box: np.ndarray | None, **kwargs: Any) -> Any:
         self.allocated = box
@@ -174,15 +156,17 @@ class Simulation:
         return self.neighbor_fn.allocate(coordinates, **kwargs)
 
     @in_full_precision
-    def advance(self, state: State, count: int) -> State:
+    def advance(self, state: State, count: int, *, first: bool = False) -> State:
         """So many steps; done again with more room for neighbours, or for another box, if needed.
+
+        The first step of a first state finds the forces that it has to begin with.
 
         Raises:
             InputError: If the box changes too much within these steps.
         """
         repeats = 0
         while True:
-            advanced = self._advance(state, count)
+            advanced = self._advance(state, count, first)
             finite = np.isfinite(np.asarray(advanced.atoms.position)).all()
             too_small = getattr(advanced.neighbors, "cell_size_too_small", False)
             if finite and (advanced.neighbors.did_buffer_overflow or too_small):
@@ -209,24 +193,32 @@ class Simulation:
         room = 4 * (2**repeats - 1)
         if not self.breathes:
             neighbors = self._allocate(coordinates, self.reference, extra_capacity=room)
-            return self._state(state.atoms, state.memory, neighbors)
+            return state._replace(neighbors=neighbors)
         box = np.asarray(state.atoms.box)
         smaller = (1 - SHRINKING) ** repeats * box
         neighbors = self._allocate(coordinates, smaller, extra_capacity=room)
         neighbors = neighbors.update(coordinates, box=jnp.asarray(box))
-        return self._state(state.atoms, state.memory, neighbors)
+        stretch = jnp.zeros_like(state.atoms.virial)
+        return state._replace(neighbors=neighbors, listed=state.atoms.box, stretch=stretch)
 
     @in_full_precision
     def frame(self, state: State, step: int, *, extrapolation: bool = False) -> dict[str, Any]:
         """What is recorded of a state."""
         measured = self._measured(state, extrapolation=extrapolation)
         measured = {name: np.asarray(value) for name, value in measured.items()}
+        if np.isnan(measured.get("residual", 0.0)):
+            del measured["residual"]
         positions, box = state.atoms.position, self._box(state.atoms)
         if box is not None:
-            positions, measured["cells"] = positions @ box.T, np.asarray(box.T)
+            positions = (positions + self.images) @ box.T
+            measured["cells"] = np.asarray(box.T)
+        positions = np.asarray(positions)
+        if "charges" in measured:
+            dipole = measured["charges"] @ positions
+            measured.update(zip(DIPOLE, dipole, strict=True))
         return {
             "time_fs": step * self.settings.timestep,
-            "positions": np.asarray(positions),
+            "positions": positions,
             "velocities": np.asarray(state.atoms.velocity) * FEMTOSECOND,
             **measured,
         }
@@ -236,26 +228,42 @@ class Simulation:
             return atoms.box
         return None if self.reference is None else jnp.asarray(self.reference)
 
-    def _advance_all(self, state: State, count: Array) -> State:
-        def body(_: Any, state: State) -> State:
-            atoms, memory = self.step(state.atoms, state.memory, neighbor=state.neighbors)
+    def _advance_all(self, state: State, count: Array, first: Array) -> State:
+        def body(number: Array, state: State) -> State:
+            opening = (number == 0) & first
+            atoms, memory, found = self.integrator.step(
+                state.atoms, state.memory, state.neighbors, opening
+            )
+            moved = state._replace(atoms=atoms, memory=memory, found=self._recorded(*found))
             if self.breathes:
-                return self._searched(state, atoms, memory)
-            neighbors = state.neighbors.update(atoms.position)
-            return State(atoms, memory, neighbors, None, None)
+                return self._searched(state, moved)
+            return moved._replace(neighbors=state.neighbors.update(atoms.position))
 
         # The number of steps is no constant: the last few are then done by the same code.
         return jax.lax.fori_loop(0, count, body, state)
 
-    def _searched(self, state: State, atoms: Any, memory: ChargeMemory) -> State:
-        """A state whose list holds in the new box; jax-md looks at fractions of the box only.
+    def _recorded(self, energy: Array, charges: Charges | None) -> dict[str, Array]:
+        """What a step finds of the potential; the members of a committee are asked later."""
+        if self.members is not None:
+            return {}
+        found = {"potential_energy_eV": energy}
+        if charges is not None:
+            residual = jnp.full_like(energy, jnp.nan)  # where none is iterated away
+            if charges.residual is not None:
+                residual = charges.residual.astype(energy.dtype)
+            found.update(charges=charges.charges, converged=charges.converged, residual=residual)
+        return found
+
+    def _searched(self, state: State, moved: State) -> State:
+        """A moved state whose list holds in the new box; jax-md looks at fractions of the box only.
 
         A pair at a distance up to the cutoff c was listed if (c + 2d)·s ≤ c + skin, for paths of
         up to d since then in a box that was larger by the factor s.
         """
         assert state.listed is not None
         assert state.stretch is not None
-        neighbors, box, listed = state.neighbors, atoms.box, state.listed
+        atoms, neighbors, listed = moved.atoms, state.neighbors, state.listed
+        box = atoms.box
         if not hasattr(neighbors, "shifts"):  # a list with several images looks at the box itself
             old = neighbors.reference_position
             apart: Any = functools.partial(self.displacement, box=box)
@@ -269,34 +277,28 @@ class Simulation:
         neighbors = neighbors.update(atoms.position, box=box)
         searched = jnp.any(neighbors.reference_position != reference)
         change = jnp.cbrt(atoms.volume / np.linalg.det(np.asarray(self.reference))) - 1
-        return State(
-            atoms,
-            memory,
-            neighbors,
-            jnp.where(searched, box, listed),
-            jnp.maximum(state.stretch, jnp.abs(change)),
+        return moved._replace(
+            neighbors=neighbors,
+            listed=jnp.where(searched, box, listed),
+            stretch=jnp.maximum(state.stretch, jnp.abs(change)),
         )
 
     def _measure(self, state: State, *, extrapolation: bool) -> dict[str, Any]:
         atoms, settings = state.atoms, self.settings
         box: dict[str, Any] = {"box": atoms.box} if self.breathes else {}
-        surroundings = self.model.surroundings(atoms.position, state.neighbors, **box)
-        doubts: dict[str, Any] = {}
+        found = dict(state.found)
         if isinstance(self.potential, Committee):
-            potential, charges, doubts = self._of_members(self.potential, state, **box)
-        else:
-            energies, charges = self.potential(*surroundings, guess=state.memory.latest())
-            potential = energies.sum()
+            found = self._of_members(self.potential, state, **box)
+        potential = found["potential_energy_eV"]
         kinetic = quantity.kinetic_energy(momentum=atoms.momentum, mass=atoms.mass)
         measured = {
-            "potential_energy_eV": potential,
+            **found,
             "kinetic_energy_eV": kinetic,
             "conserved_eV": potential + kinetic,
-            "temperature_K": 2 * kinetic / (self.freedom * BOLTZMANN),
+            "temperature_K": 2 * self._thermal(atoms, kinetic) / (self.freedom * BOLTZMANN),
             "largest_force": jnp.sqrt(jnp.max(jnp.sum(atoms.force**2, axis=-1))),
             "failures": state.memory.failures,
             "iterations": state.memory.iterations,
-            **doubts,
         }
         if settings.ensemble == "nvt":
             measured["conserved_eV"] += chain_energy(atoms.chain, settings.kT)
@@ -306,19 +308,20 @@ class Simulation:
             )
             measured["volume_A3"] = atoms.volume
             measured["pressure_bar"] = atoms.pressure / BAR
-        if charges is not None:
-            measured["charges"] = charges.charges
-            measured["converged"] = charges.converged
-            if charges.residual is not None:
-                measured["residual"] = charges.residual
         if extrapolation:
+            surroundings = self.model.surroundings(atoms.position, state.neighbors, **box)
             measured["extrapolation"] = _extrapolation(self.potential, *surroundings)
         return measured
 
-    def _of_members(
-        self, committee: Committee, state: State, **box: Any
-    ) -> tuple[Array, Charges | None, dict[str, Any]]:
-        """Energy and charges by the mean of the members, and how far they disagree."""
+    def _thermal(self, atoms: Any, kinetic: Any) -> Any:
+        """Kinetic energy without that of the centre of mass, where nothing changes its motion."""
+        if not self.motion.centred(self.settings):
+            return kinetic
+        whole = atoms.momentum.sum(axis=0)
+        return kinetic - jnp.sum(whole**2) / (2 * jnp.sum(atoms.mass))
+
+    def _of_members(self, committee: Committee, state: State, **box: Any) -> dict[str, Any]:
+        """Energy and charges as means of the members, and how far they disagree."""
 
         def energy(R: Array, member: Potential, guess: Guess) -> tuple[Array, Charges | None]:
             surroundings = self.model.surroundings(R, state.neighbors, **box)
@@ -328,24 +331,21 @@ class Simulation:
         alone = jax.vmap(jax.value_and_grad(energy, has_aux=True), (None, 0, 0))
         members = committee.stacked, state.memory.latest()
         (energies, charges), slopes = alone(state.atoms.position, *members)
-        found: Any = committee.uncertainty(
+        uncertain: Any = committee.uncertainty(
             energies, slopes, None if charges is None else charges.charges
         )
-        doubts = {DOUBTS[0]: found.energy, DOUBTS[1]: jnp.max(found.forces)}
-        if charges is None:
-            return energies.mean(), None, doubts
-        return energies.mean(), _as_one(charges), {**doubts, DOUBTS[2]: jnp.max(found.charges)}
-
-
-def _as_one(charges: Charges) -> Charges:
-    """Of the charges of all members, what is recorded."""
-    return Charges(
-        charges=charges.charges.mean(axis=0),
-        phi=charges.phi.mean(axis=0),
-        widths=None,
-        converged=charges.converged.all(),
-        residual=None if charges.residual is None else charges.residual.max(),
-    )
+        found = {
+            "potential_energy_eV": energies.mean(),
+            DOUBTS[0]: uncertain.energy,
+            DOUBTS[1]: jnp.max(uncertain.forces),
+        }
+        if charges is not None:
+            found[DOUBTS[2]] = jnp.max(uncertain.charges)
+            found["charges"] = charges.charges.mean(axis=0)
+            found["converged"] = charges.converged.all()
+            if charges.residual is not None:
+                found["residual"] = charges.residual.max()
+        return found
 
 
 def capacities(neighbors: Any) -> dict[str, Any]:

@@ -109,8 +109,8 @@ def test_the_log_is_a_table_with_a_head(recorded):
     trajectory, folder = recorded
     with (folder / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == md.LOG
-    for name in md.LOG:
+    assert tuple(rows[0]) == (*md.LOG, *md.DIPOLE)
+    for name in rows[0]:
         column = [float(row[name]) for row in rows]
         np.testing.assert_allclose(column, trajectory.log[name], rtol=1e-9, atol=1e-12)
 
