@@ -137,6 +137,31 @@ def test_check_prints_and_writes_what_is_odd(run, folder):
     assert "data.xyz, structure" in output
 
 
+def test_what_of_a_file_is_used_is_printed_and_written(run, folder):
+    """A column of another name is told, named on the command line, or left out on purpose."""
+    (folder / "force.xyz").write_text(
+        (folder / "data.xyz").read_text().replace("forces:", "force:")
+    )
+    status, output, _ = run("check", "force.xyz", "--json", "out/force.json")
+    assert status == 0
+    assert (
+        "force.xyz, 8 structures: energy from key `energy`, charges from column `charge`" in output
+    )
+    assert "Not used: column `force` (nearest known: `forces`)." in output
+    assert "`--key forces=force` on the command line" in output
+    usage = json.loads((folder / "out" / "force.json").read_text())["usage"]
+    assert [(one["name"], one["nearest"], one["missed"]) for one in usage["lost"]] == [
+        ("force", "forces", 8)
+    ]
+    status, output, _ = run("check", "force.xyz", "--key", "forces=force")
+    assert "forces from column `force`" in output
+    assert "Not used" not in output
+    status, output, _ = run("evaluate", "2g.lrpot", "force.xyz", "--ignore", "force")
+    assert status == 0
+    assert "Not used: column `force`" in output
+    assert "--key" not in output
+
+
 def test_evaluate_prints_and_writes_the_errors(run, folder):
     arguments = ("evaluate", "4g.lrpot", "data.xyz", "--json", "out/errors.json", "--plots", "out")
     status, output, _ = run(*arguments)
@@ -243,9 +268,12 @@ def test_train_leaves_a_model_and_prints_test_errors(run, folder):
             "structure 0: Element 29 (Cu, atom 0) is not one of",
         ),
         (("md", "2g.lrpot", "data.xyz", "--charge", "1"), "2g.lrpot is a potential of recipe"),
-        (("md", "2g.lrpot", "nowhere.xyz"), "ASE cannot read nowhere.xyz"),
+        (("md", "2g.lrpot", "nowhere.xyz"), "There is no data file nowhere.xyz."),
         (("md", "2g.lrpot", "data.xyz", "--steps", "0"), "`steps` and `restart_every` must be"),
         (("ipi", "2g.lrpot", "data.xyz", "--port", "1"), "Cannot reach i-PI at localhost:1"),
+        (("check", "data.xyz", "--key", "force=f"), "Unknown label `force` in `--key`. Did you"),
+        (("check", "data.xyz", "--key", "forces"), "`--key` takes LABEL=NAME"),
+        (("check", "data.xyz", "--format", "xzy"), "Unknown format `xzy`. Did you mean `xyz`?"),
         (("train", "nowhere.toml"), "Cannot read the configuration nowhere.toml"),
         (("train", "wrong.toml"), "Unknown key `zeta` in [descriptor] of the configuration. Did"),
     ],
@@ -258,7 +286,7 @@ def test_wrong_input_ends_with_a_message(run, folder, arguments, message):
     (folder / "wrong.toml").write_text(CONFIG.replace("zetas", "zeta"))
     status, output, errors = run(*arguments)
     assert status == 1
-    assert output == ""
+    assert all(" structures: " in line for line in output.splitlines())  # the report on the data
     assert errors.startswith("Error: ")
     assert message in errors
 

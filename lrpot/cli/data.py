@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from lrpot.cli.common import Energy, Length, app, console
+from lrpot.cli.common import (
+    Energy,
+    Format,
+    Ignored,
+    Length,
+    Names,
+    app,
+    console,
+    keys_of,
+    show_usage,
+)
 
 
 @app.command()
@@ -13,17 +23,24 @@ def check(
     data: Annotated[Path, typer.Argument(help="Structures with labels (extended XYZ).")],
     json: Annotated[Path | None, typer.Option(help="Write the whole report to this file.")] = None,
     show: Annotated[int, typer.Option(help="Cases to list of each kind.")] = 5,
+    keys: Names = [],  # noqa: B006  (typer copies it)
+    ignore: Ignored = [],  # noqa: B006
+    format: Format = None,
 ) -> None:
     """Look DATA over before training: duplicates, outliers, missing and impossible labels."""
-    from lrpot.data import check_data, read_readable
+    from lrpot.data import check_data, read_data
     from lrpot.tables import report_tables
     from lrpot.training.config import write_json
 
-    report = check_data(*read_readable(data))
+    contents = read_data(
+        data, keys=keys_of(keys), charge_tolerance=float("inf"), format=format, ignore=ignore
+    )
+    show_usage(contents.usage)
+    report = check_data(contents.structures, contents.problems)
     for table in report_tables(report, show=show):
         console.print(table)
     if json is not None:
-        write_json(json, report.as_dict())
+        write_json(json, report.as_dict() | {"usage": contents.usage.as_dict()})
 
 
 @app.command()

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from lrpot.cli.common import Model, app, console
+from lrpot.cli.common import (
+    Format,
+    Ignored,
+    Model,
+    Names,
+    app,
+    console,
+    keys_of,
+    show_usage,
+)
 
 
 @app.command()
@@ -36,7 +45,7 @@ def train(
     from lrpot.training.devices import join, writes
 
     join(coordinator, processes, process)
-    _, evaluation = run(config, progress=console.is_terminal)
+    _, evaluation = run(config, progress=console.is_terminal, report=show_usage)
     if evaluation is not None and writes():
         console.print(groups_table(evaluation))
 
@@ -47,15 +56,22 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Structures with labels (extended XYZ).")],
     json: Annotated[Path | None, typer.Option(help="Write all errors to this file.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for parity plots.")] = None,
+    keys: Names = [],  # noqa: B006  (typer copies it)
+    ignore: Ignored = [],  # noqa: B006
+    format: Format = None,
 ) -> None:
     """Compare MODEL with the labels in DATA: whole, by element and by total charge."""
-    from lrpot.data import read_structures
+    from lrpot.data import read_data, refuse_problems
     from lrpot.io import load
     from lrpot.tables import groups_table
     from lrpot.training import evaluate_structures
     from lrpot.training.config import write_json
 
-    evaluation = evaluate_structures(load(model), read_structures(data))
+    potential = load(model)
+    contents = read_data(data, keys=keys_of(keys), format=format, ignore=ignore)
+    show_usage(contents.usage)
+    refuse_problems(data, contents.problems)
+    evaluation = evaluate_structures(potential, contents.structures)
     console.print(groups_table(evaluation))
     if json is not None:
         write_json(json, evaluation.as_dict())

@@ -3,7 +3,13 @@
 from lrpot.data.batching import Batch, make_batches, pad_neighbors, pad_system
 from lrpot.data.check import Limits, Report, check_data
 from lrpot.data.files import read_atoms
-from lrpot.data.reading import Contents, read_data, read_readable, read_structures
+from lrpot.data.reading import (
+    Contents,
+    read_data,
+    read_readable,
+    read_structures,
+    refuse_problems,
+)
 from lrpot.data.structures import (
     LABELS,
     Keys,
@@ -35,6 +41,7 @@ __all__ = [
     "read_data",
     "read_readable",
     "read_structures",
+    "refuse_problems",
     "system_from_atoms",
     "total_charge_of",
     "write_structures",

@@ -12,7 +12,7 @@ import numpy as np
 
 from lrpot.committee import Committee
 from lrpot.config import read_toml
-from lrpot.data import LABELS, Keys, Structure, read_structures
+from lrpot.data import Contents, Keys, Structure, Usage, read_data, refuse_problems
 from lrpot.data.structures import CHARGE_TOLERANCE
 from lrpot.descriptors import default_acsf
 from lrpot.elements import SYMBOLS
@@ -37,7 +37,7 @@ class DataSettings:
         validation_fraction: Between 0 (none) and 1.
         test: Structures for a last evaluation.
         keys: Names of the labels in the files.
-        charge_tolerance: As in `lrpot.data.read_structures`.
+        charge_tolerance, format, ignore: As in `lrpot.data.read_structures`.
     """
 
     train: str
@@ -46,6 +46,8 @@ class DataSettings:
     test: str | None = None
     keys: Keys = dataclasses.field(default_factory=Keys)
     charge_tolerance: float = CHARGE_TOLERANCE
+    format: str | None = None
+    ignore: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,16 +91,20 @@ class TrainSettings:
     folder: str = "training"
 
 
-def train(path: str | Path, *, progress: bool = True) -> tuple[Fit, Evaluation | None]:
+def train(
+    path: str | Path, *, progress: bool = True, report: Callable[[Usage], None] | None = None
+) -> tuple[Fit, Evaluation | None]:
     """Train as a configuration file says, or go on with it if it was interrupted.
 
-    Leaves `model.lrpot`, `history.json`, `learning_curve.png`, the last checkpoint and, with test
-    data, `errors.json` in the folder of the configuration. Called again after the end it takes
-    the result from the checkpoint; another training needs another folder.
+    Leaves `model.lrpot`, `history.json`, `learning_curve.png`, `data.json` (what of the files was
+    used), the last checkpoint and, with test data, `errors.json` in the folder of the
+    configuration. Called again after the end it takes the result from the checkpoint; another
+    training needs another folder.
 
     Args:
         path: TOML file with the fields of `TrainSettings`.
         progress: Whether to show a progress bar.
+        report: Called with what of each file is used and what is not, before training.
 
     Of several processes (see `lrpot.fit`) each calls this, and the first writes the files.
 
@@ -110,14 +116,20 @@ def train(path: str | Path, *, progress: bool = True) -> tuple[Fit, Evaluation |
     path = Path(path)
     settings = read_toml(path, TrainSettings)
     here, folder = path.parent, path.parent / settings.folder
-    structures = _read(here / settings.data.train, settings.data)
-    if settings.data.validation is not None:
-        validation = _read(here / settings.data.validation, settings.data)
+    files = {part: getattr(settings.data, part) for part in ("train", "validation", "test")}
+    data = {part: _read(here / file, settings) for part, file in files.items() if file is not None}
+    if report is not None and writes():
+        for contents in data.values():
+            report(contents.usage)
+    structures, test = data["train"].structures, None
+    if "validation" in data:
+        validation = data["validation"].structures
     else:
         structures, validation = split(
             structures, settings.data.validation_fraction, seed=settings.seed
         )
-    test = None if settings.data.test is None else _read(here / settings.data.test, settings.data)
+    if "test" in data:
+        test = data["test"].structures
     potential = build(settings, structures, here)
     if settings.stages and settings.optimiser is not None:
         raise InputError(
@@ -145,6 +157,7 @@ def train(path: str | Path, *, progress: bool = True) -> tuple[Fit, Evaluation |
     if writes():
         save(folder / "model.lrpot", outcome.potential)
         write_json(folder / "history.json", outcome.history)
+        write_json(folder / "data.json", {part: one.usage.as_dict() for part, one in data.items()})
         plots.learning_curve(outcome.history, folder / "learning_curve.png")
         if evaluation is not None:
             write_json(folder / "errors.json", evaluation.as_dict())
@@ -207,19 +220,21 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=1))
 
 
-def _read(path: Path, settings: DataSettings) -> list[Structure]:
-    return read_structures(
+def _read(path: Path, settings: TrainSettings) -> Contents:
+    """A file of structures; what looks like a label and is not used must be named or ignored."""
+    energies = not settings.stages or any(one.weights.energy for one in settings.stages)
+    contents = read_data(
         path,
-        keys=settings.keys,
-        require=("energy",) if settings.keys == Keys() else _renamed(settings.keys),
-        charge_tolerance=settings.charge_tolerance,
+        keys=settings.data.keys,
+        require=("energy",) if energies else (),
+        charge_tolerance=settings.data.charge_tolerance,
+        format=settings.data.format,
+        ignore=settings.data.ignore,
     )
-
-
-def _renamed(keys: Keys) -> tuple[str, ...]:
-    """Labels with a name of their own: whoever names one expects it to be there."""
-    usual = Keys()
-    return tuple(label for label in LABELS if getattr(keys, label) != getattr(usual, label))
+    if contents.usage.lost:
+        raise InputError(f"{path}: {contents.usage.complaint()}")
+    refuse_problems(path, contents.problems)
+    return contents
 
 
 def _arguments(

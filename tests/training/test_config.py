@@ -1,6 +1,7 @@
 """Training from a configuration file, whole, and what it says about mistakes."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -99,6 +100,8 @@ def test_a_configuration_leaves_model_history_plot_and_errors(outcome):
     assert errors == evaluation.as_dict()
     assert set(errors["by_total_charge"]) == {"0", "+1"}
     assert errors["total"]["charges"]["count"] == 24
+    used = json.loads((folder / "run" / "data.json").read_text())["train"]["used"]
+    assert [one["label"] for one in used] == ["energy", "forces", "charges", "total_charge"]
 
 
 def test_the_model_is_what_the_configuration_says(outcome):
@@ -163,7 +166,11 @@ def test_a_training_starts_from_a_model_file(outcome, data):
         ('["terms"]', '["term"]', r"Unknown part `term` in `train`\. Did you mean `terms`\?"),
         ("0.25", "1.25", r"`validation_fraction` must be in \[0, 1\), got 1\.25"),
         ("[data]", '[data]\nkeys = {enrgy = "e"}', r"Unknown key `enrgy` in .*keys\. Did you mean"),
-        ("[data]", '[data]\nkeys = {energy = "e"}', r"No structure of .* has energy: there is no `e`"),
+        (
+            "[data]",
+            '[data]\nkeys = {energy = "e"}',
+            r"No structure of .* has energy: there is no `e`",
+        ),
         ("[data]", "[data", "is not valid TOML"),
         ("O = 9.0", "N = 9.0", r"`hardness` lacks O"),
         ("seed = 3", 'elements = ["H"]', r"data\.xyz, structure \d: Element 8 \(O, atom 0\)"),
@@ -176,6 +183,32 @@ def test_mistakes_are_named(write, old, new, message):
     assert old in CONFIG
     with pytest.raises(lrpot.InputError, match=message):
         train(write(CONFIG.replace(old, new, 1)), progress=False)
+
+
+def test_what_looks_like_a_label_is_named_or_left_out_on_purpose(write, data, tmp_path):
+    """The recipe does not exist: what comes this far has been read."""
+    text = CONFIG.replace("hdnnp_4g", "none")
+    (tmp_path / "data.xyz").write_text(data.replace("forces:", "force:"))
+    message = r'8 of 8 structures have the column `force` and no `forces`: .*`forces = "force"`'
+    with pytest.raises(lrpot.InputError, match=message):
+        train(write(CONFIG), progress=False)
+    for line in ('ignore = ["force"]', 'keys = {forces = "force"}'):
+        with pytest.raises(lrpot.InputError, match="Unknown recipe"):
+            train(write(text.replace("[data]", f"[data]\n{line}")), progress=False)
+    both = data.replace("energy=", "REF_energy=").replace("forces:", "REF_forces:")
+    (tmp_path / "data.xyz").write_text(both)
+    keys = '[data]\nkeys = {forces = "REF_forces"}'
+    with pytest.raises(lrpot.InputError, match=r"has no energy.*Did you mean `REF_energy`"):
+        train(write(text.replace("[data]", keys)), progress=False)
+
+
+def test_energies_are_not_needed_where_none_are_learnt(write, data, tmp_path):
+    (tmp_path / "data.xyz").write_text(re.sub("energy=[-.0-9]+ ", "", data))
+    charges_only = CONFIG[: CONFIG.rindex("[[stages]]")]
+    with pytest.raises(lrpot.InputError, match="has no energy"):
+        train(write(CONFIG), progress=False)
+    with pytest.raises(lrpot.InputError, match="Unknown recipe"):
+        train(write(charges_only.replace("hdnnp_4g", "none")), progress=False)
 
 
 def test_a_missing_configuration_is_named(tmp_path):
