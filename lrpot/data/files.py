@@ -199,7 +199,10 @@ def _guarded(path: Path, format: str, read: Callable[[Path, str], Iterator[Any]]
     try:
         return list(read(path.absolute(), format))
     except Exception as error:
-        raise InputError(f"ASE cannot read {path}: {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"ASE cannot read {path} as `{format}`: {type(error).__name__}: {error}. If it is of "
+            "another kind, name that with `format`."
+        ) from error
 
 
 def _all(path: Path, format: str) -> Iterator[Any]:

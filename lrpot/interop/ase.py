@@ -10,7 +10,7 @@ from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from lrpot.committee import Committee
-from lrpot.data import pad_neighbors, system_from_atoms
+from lrpot.data import pad_neighbors, system_from_atoms, total_charge_of
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors
 from lrpot.potential import Potential
@@ -25,14 +25,15 @@ def from_ase(atoms: ase.Atoms, *, total_charge: float | None = None) -> System:
 
     Args:
         atoms: With any boundaries; a vector of the cell without periodicity may be zero.
-        total_charge: In e; by default `atoms.info["total_charge"]`, else `atoms.info["charge"]`,
-            else zero.
+        total_charge: In e; by default that of `lrpot.data.total_charge_of`: of `atoms.info`, or
+            the sum of the initial charges, or zero.
+
+    Raises:
+        InputError: If a total charge is not a number, or initial charges sum to no whole number.
     """
-    if total_charge is None:
-        return system_from_atoms(
-            atoms, float(atoms.info.get("total_charge", atoms.info.get("charge", 0.0)))
-        )
-    return system_from_atoms(atoms, total_charge)
+    return system_from_atoms(
+        atoms, total_charge_of(atoms) if total_charge is None else total_charge
+    )
 
 
 class Calculator(AseCalculator):
@@ -45,7 +46,8 @@ class Calculator(AseCalculator):
         potential: The potential, or a committee: results then hold `energy_uncertainty` (eV),
             `forces_uncertainty` (eV/Å, one for each atom) and `charges_uncertainty` (e).
         total_charge: Charge of the system, in e. When not given it comes from
-            `atoms.info["total_charge"]`, else `atoms.info["charge"]`, else it is zero.
+            `atoms.info["total_charge"]`, else `atoms.info["charge"]`, else it is the sum of the
+            initial charges.
         skin: Added to the cutoff of the neighbour list, in Å.
         extrapolation: Whether to keep, after each calculation, in the attribute `extrapolation`
             how far each feature of each atom is outside of the training range, see
@@ -100,9 +102,10 @@ class Calculator(AseCalculator):
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, the total charge in `info` included."""
         changes = super().check_state(atoms, tol)
-        charges = ("total_charge", "charge")
-        if self.atoms is not None and any(
-            atoms.info.get(key) != self.atoms.info.get(key) for key in charges
+        if (
+            self.atoms is not None
+            and self.total_charge is None
+            and total_charge_of(atoms) != total_charge_of(self.atoms)
         ):
             changes.append("initial_charges")
         return changes
