@@ -49,8 +49,8 @@ def total_charge_of(
 ) -> float:
     """The total charge of `ase.Atoms`, in e.
 
-    It is `atoms.info["total_charge"]` or `atoms.info["charge"]`. Without them it is the sum of the
-    initial charges, where there are any, and zero otherwise.
+    It is `atoms.info["total_charge"]`, else `atoms.info["charge"]`, else the sum of the initial
+    charges, where there are any, and zero otherwise.
 
     Args:
         atoms: Of ASE.
@@ -58,16 +58,12 @@ def total_charge_of(
         names: To look under, in place of these two.
 
     Raises:
-        InputError: If a value is not a number, two contradict each other, or initial charges do
-            not sum to a whole number.
+        InputError: If the value is not a number, or initial charges do not sum to a whole number.
     """
     info = flat(atoms.info)
-    found = {key: number_of(info[key], key, name) for key in names if key in info}
-    if len(set(found.values())) > 1:
-        said = " and ".join(f"`{key}` = {value:g}" for key, value in found.items())
-        raise InputError(f"{name}: {said} contradict each other. Keep the total charge of the two.")
-    if found:
-        return next(iter(found.values()))
+    for key in names:
+        if key in info:
+            return number_of(info[key], key, name)
     total = float(_initial_charges(atoms).sum())
     if not abs(total - round(total)) <= WHOLE:
         raise InputError(

@@ -53,12 +53,6 @@ def test_a_total_charge_that_is_no_number_is_refused(value, message):
         from_ase(water(charge=value))
 
 
-def test_two_total_charges_must_agree():
-    assert total_charge_of(water(total_charge=1, charge="1")) == 1.0
-    with pytest.raises(InputError, match=r"`total_charge` = 0 and `charge` = 1 contradict"):
-        total_charge_of(water(total_charge=0, charge=1))
-
-
 def test_initial_charges_sum_to_the_total_charge():
     atoms = water()
     atoms.set_initial_charges([0.2, 0.4, 0.399])
