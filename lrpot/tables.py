@@ -62,6 +62,8 @@ def report_tables(report: Report, *, show: int = 5) -> list[Table]:
     content.add_row("Atoms", ", ".join(elements))
     charges = [f"{name} e: {count}" for name, count in report.total_charges.items()]
     content.add_row("Total charges", ", ".join(charges))
+    for remark in report.remarks:
+        content.add_row("Note", remark)
     ranges = Table("", title="Ranges over the structures", title_justify="left")
     for column in ("least", "median", "largest"):
         ranges.add_column(column, justify="right")

@@ -125,13 +125,19 @@ def test_info_of_nothing_says_what_to_give(run):
 
 
 def test_check_prints_and_writes_what_is_odd(run, folder):
-    """The forces of these molecules do not fit their geometry: they spin them."""
+    """The forces of these molecules spin them, and move atoms without a change in energy."""
     status, output, _ = run("check", "data.xyz", "--show", "3", "--json", "out/report.json")
     assert status == 0
     assert "8 structures" in output
     assert "0 e: 4, 1 e: 4" in output
     written = json.loads((folder / "out" / "report.json").read_text())
-    assert [(one["kind"], len(one["cases"])) for one in written["findings"]] == [("torques", 8)]
+    assert {one["kind"]: len(one["cases"]) for one in written["findings"]} == {
+        "few structures": 1,
+        "labels without spread": 1,
+        "energies and forces": 1,
+        "torques": 8,
+    }
+    assert "6 pairs of neighbouring structures" in written["remarks"][0]
     assert "8 torques" in output
     assert "… and 5 more" in output
     assert "data.xyz, structure" in output

@@ -1,8 +1,9 @@
 """Reference data: reading, checking, batching."""
 
 from lrpot.data.batching import Batch, make_batches, pad_neighbors, pad_system
-from lrpot.data.check import Limits, Report, check_data
+from lrpot.data.check import Report, check_data
 from lrpot.data.files import read_atoms
+from lrpot.data.findings import Finding, Limits
 from lrpot.data.reading import (
     Contents,
     read_data,
@@ -25,6 +26,7 @@ __all__ = [
     "LABELS",
     "Batch",
     "Contents",
+    "Finding",
     "Keys",
     "Limits",
     "Problem",

@@ -2,58 +2,22 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from lrpot.data.consistency import compare_energies
+from lrpot.data.content import remarks, uninformative
+from lrpot.data.findings import Finding, Limits
+from lrpot.data.plausibility import closest_contacts, implausible
 from lrpot.data.repeats import distances_of, repeated
+from lrpot.data.steps import steps_between
 from lrpot.data.structures import LABELS, Problem, Structure
-from lrpot.elements import COVALENT_RADII, SYMBOLS
+from lrpot.elements import SYMBOLS
 
 ATOMS_OVERLAP = 0.5
 """Closest distance that is not reported, in sums of covalent radii."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What is reported from where on.
-
-    Attributes:
-        same: Structures are the same if no distance between atoms differs by more, in Å.
-        energy, forces, charges: Labels of the same structure contradict each other above this
-            difference, in eV/atom, eV/Å and e.
-        spread: An outlier is further from the median than so many robust standard deviations
-            (1.48 times the median distance from the median).
-        charge_sum: Between the sum of charges and the total charge, in e.
-        net_force, torque: Size of their sums over a structure, in eV/Å and eV.
-        asymmetry: Between opposite components of the stress, in eV/Å³.
-    """
-
-    same: float = 1e-3
-    energy: float = 1e-3
-    forces: float = 0.02
-    charges: float = 0.01
-    spread: float = 8.0
-    charge_sum: float = 0.01
-    net_force: float = 0.05
-    torque: float = 0.1
-    asymmetry: float = 1e-4
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One kind of oddity.
-
-    Attributes:
-        kind: In a word or two.
-        meaning: What it means, in a sentence.
-        cases: Names of the structures, and what was found in them, the worst first.
-    """
-
-    kind: str
-    meaning: str
-    cases: list[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +34,7 @@ class Report:
             smallest distance (Å), the pressure (eV/Å³), and what the sum of charges (e), net force
             (eV/Å) and torque (eV, molecules only) are off by.
         findings: The oddities.
+        remarks: Sentences about what was compared and what is worth knowing.
     """
 
     count: int
@@ -78,6 +43,7 @@ class Report:
     total_charges: dict[str, int]
     ranges: dict[str, tuple[float, float, float]]
     findings: list[Finding]
+    remarks: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values, fit for JSON."""
@@ -96,18 +62,30 @@ def check_data(
     agree, wherever they are, however turned or mirrored, and in whatever order the atoms are
     listed. A crystal in two different cells is not recognised.
 
+    Units and signs are judged by what the data say of themselves. Neighbouring structures of the
+    same atoms and total charge, such as the frames of a trajectory, must have energies that differ
+    by the work of forces and stresses. Magnitudes alone are reported only where no material has
+    them.
+
     Args:
         structures: The data.
         problems: What could not be read, from `lrpot.data.read_readable`.
         limits: What is reported from where on.
     """
     limits = limits or Limits()
-    values = _values(structures)
+    values, contacts = _values(structures)
+    steps = steps_between(structures)
+    inconsistent, compared = compare_energies(steps)
+    repeats = _repeated(structures, limits)
+    same = {other for one in repeats for name, _ in one.cases for other in name.split(" = ")[1:]}
     findings = [
         _unreadable(problems),
         _missing(structures),
-        *_repeated(structures, limits),
-        *_outlying(structures, values, limits),
+        *uninformative(structures, len(same)),
+        *implausible(structures, contacts, steps),
+        *inconsistent,
+        *repeats,
+        *_outlying(structures, values, contacts, limits),
         *_inconsistent(structures, values, limits),
     ]
     atoms = [Counter(SYMBOLS[number] for number in _numbers(one)) for one in structures]
@@ -130,6 +108,7 @@ def check_data(
             if of
         },
         findings=[one for one in findings if one.cases],
+        remarks=[*compared, *remarks(structures)],
     )
 
 
@@ -137,13 +116,17 @@ Values = dict[str, dict[int, float]]
 """Quantity -> number of structure -> value, where there is one."""
 
 
-def _values(structures: Sequence[Structure]) -> Values:
+def _values(structures: Sequence[Structure]) -> tuple[Values, dict[int, np.ndarray]]:
+    """Values of all structures, and how close the nearest atoms of each atom are."""
+    contacts: dict[int, np.ndarray] = {}
     names = ("energy", "largest_force", "smallest_distance", "pressure")
     values: Values = {name: {} for name in names}
     values |= {name: {} for name in ("charge_sum", "net_force", "torque", "asymmetry")}
     for number, one in enumerate(structures):
         if one.system.n_atoms > 1:
-            values["smallest_distance"][number] = float(distances_of(one).min())
+            distances = distances_of(one)
+            values["smallest_distance"][number] = float(distances.min())
+            contacts[number] = closest_contacts(one, distances)
         if one.forces is not None:
             values["largest_force"][number] = _largest(one.forces)
             values["net_force"][number] = _largest(one.forces.sum(axis=0, keepdims=True))
@@ -160,7 +143,7 @@ def _values(structures: Sequence[Structure]) -> Values:
     if labelled:
         rest = _energies_left([structures[number] for number in labelled])
         values["energy"] = dict(zip(labelled, rest.tolist(), strict=True))
-    return values
+    return values, contacts
 
 
 def _energies_left(structures: Sequence[Structure]) -> np.ndarray:
@@ -214,7 +197,12 @@ def _repeated(structures: Sequence[Structure], limits: Limits) -> list[Finding]:
     ]
 
 
-def _outlying(structures: Sequence[Structure], values: Values, limits: Limits) -> list[Finding]:
+def _outlying(
+    structures: Sequence[Structure],
+    values: Values,
+    contacts: dict[int, np.ndarray],
+    limits: Limits,
+) -> list[Finding]:
     def cases(name: str, unit: str, *, floor: float, side: int = 0) -> list[tuple[str, str]]:
         of = values[name]
         if not of:
@@ -231,7 +219,7 @@ def _outlying(structures: Sequence[Structure], values: Values, limits: Limits) -
     radii = {
         number: distance
         for number, distance in values["smallest_distance"].items()
-        if (distances_of(structures[number]) < ATOMS_OVERLAP * _contact(structures[number])).any()
+        if contacts[number].min() < ATOMS_OVERLAP
     }
     return [
         Finding(
@@ -257,19 +245,27 @@ def _outlying(structures: Sequence[Structure], values: Values, limits: Limits) -
 
 
 def _inconsistent(structures: Sequence[Structure], values: Values, limits: Limits) -> list[Finding]:
-    def cases(name: str, limit: float, unit: str) -> list[tuple[str, str]]:
+    def cases(name: str, limit: float, text: Callable[[int], str]) -> list[tuple[str, str]]:
         off = {number: value for number, value in values[name].items() if value > limit}
         worst = sorted(off, key=lambda number: -off[number])
-        return [(structures[number].name, f"{off[number]:.3g} {unit}") for number in worst]
+        return [(structures[number].name, text(number)) for number in worst]
+
+    def sized(name: str, limit: float, unit: str) -> list[tuple[str, str]]:
+        return cases(name, limit, lambda number: f"{values[name][number]:.3g} {unit}")
+
+    def charges(number: int) -> str:
+        total = float(structures[number].system.total_charge)
+        charges = np.sum(np.asarray(structures[number].charges))
+        return f"charges sum to {charges:+.4g} e, total charge {total:g} e"
 
     sums = "Charges that do not sum to the total charge."
     forces = "Forces that do not sum to zero: no potential has such forces."
     torques = "Forces that would set a molecule spinning: no potential has such forces."
     return [
-        Finding("charge sums", sums, cases("charge_sum", limits.charge_sum, "e")),
-        Finding("net forces", forces, cases("net_force", limits.net_force, "eV/Å")),
-        Finding("torques", torques, cases("torque", limits.torque, "eV")),
-        Finding("stresses", "Not symmetric.", cases("asymmetry", limits.asymmetry, "eV/Å³")),
+        Finding("charge sums", sums, cases("charge_sum", limits.charge_sum, charges)),
+        Finding("net forces", forces, sized("net_force", limits.net_force, "eV/Å")),
+        Finding("torques", torques, sized("torque", limits.torque, "eV")),
+        Finding("stresses", "Not symmetric.", sized("asymmetry", limits.asymmetry, "eV/Å³")),
     ]
 
 
@@ -287,9 +283,3 @@ def _largest(vectors: np.ndarray) -> float:
 
 def _spread(samples: np.ndarray) -> float:
     return 1.4826 * float(np.median(np.abs(samples - np.median(samples))))
-
-
-def _contact(structure: Structure) -> np.ndarray:
-    """Sums of covalent radii of all pairs of atoms i < j, in Å."""
-    radii = np.array([COVALENT_RADII[number] for number in _numbers(structure)])
-    return np.add.outer(radii, radii)[np.triu_indices(len(radii), 1)]
