@@ -35,9 +35,19 @@ Ignore = Annotated[
 ]
 
 
+def _start_of(path: Path) -> Any:
+    """The structure of a file whose momenta and total charge ASE can read."""
+    if path.suffix in (".nc", ".ncdf", ".netcdf"):
+        raise InputError(
+            f"{path} is a NetCDF trajectory: ASE reads neither the unit of its velocities nor its "
+            "total charge. Start from extended XYZ, such as trajectory.xyz."
+        )
+    return structure_of(path)
+
+
 def _say(words: Sequence[str]) -> None:
     for one in words:
-        console.print(escape(one))
+        console.print(escape(one), soft_wrap=True)
 
 
 @app.command()
@@ -101,7 +111,7 @@ def md(
 
     potential = potential_of(model, charge, committee=devices == 1)
     start = start_from(
-        structure_of(structure),
+        _start_of(structure),
         total_charge=charge,
         masses=parse_masses(mass),
         ignore_constraints=ignore_constraints,
@@ -132,7 +142,7 @@ def md(
         ),
         key=jax.random.key(seed),
         progress=console.is_terminal,
-        report=lambda line: console.print(escape(line), soft_wrap=True),
+        report=lambda line: _say([line]),
     )
     if len(trajectory.positions) == 1:
         console.print(f"All {steps} steps had been done before. Ask for more `--steps` to go on.")
@@ -182,7 +192,7 @@ def relax(
         steps = max_steps
     potential = potential_of(model, charge)
     start = start_from(
-        structure_of(structure),
+        _start_of(structure),
         total_charge=charge,
         ignore_constraints=ignore_constraints,
         new_velocities=True,
@@ -214,8 +224,9 @@ def ipi(
     ] = None,
 ) -> None:
     """Give forces to i-PI, over the socket that it listens at, until it ends."""
-    from lrpot.interop.ipi import drive
+    from lrpot.interop.ipi import drive, left_to_ipi
 
     potential, atoms = potential_of(model, charge), structure_of(structure)
+    _say(left_to_ipi(atoms))
     answered = drive(potential, atoms, unix=unix, host=host, port=port, total_charge=charge)
     console.print(f"i-PI has ended after {answered} evaluations.")

@@ -25,6 +25,22 @@ SOCKETS = "/tmp/ipi_"
 """What i-PI puts before the name of a unix socket (its `sockets_prefix`)."""
 
 
+def left_to_ipi(atoms: ase.Atoms) -> list[str]:
+    """Sentences about what these atoms say of their motion, which i-PI does not hear of."""
+    words = []
+    if atoms.constraints:
+        names = sorted({type(one).__name__ for one in atoms.constraints})
+        words.append(
+            f"i-PI moves the atoms and knows nothing of the constraints of the structure "
+            f"({', '.join(names)}): fix atoms with <fixatoms> in its input."
+        )
+    if atoms.has("masses"):
+        words.append("Masses are those of i-PI's input; those of the structure are not used.")
+    if atoms.has("momenta") and atoms.get_momenta().any():
+        words.append("Velocities are those of i-PI's input; those of the structure are not used.")
+    return words
+
+
 def drive(
     potential: Potential,
     atoms: ase.Atoms,
@@ -40,7 +56,8 @@ def drive(
 
     Positions and cell come from i-PI, also when the cell changes; elements, boundaries and the
     order of the atoms are those of `atoms`. Along directions without periodicity the cell of i-PI
-    is ignored. Charges and dipole are sent along as extras.
+    is ignored. Charges and dipole are sent along as extras. i-PI moves the atoms: constraints,
+    masses and velocities of `atoms` are not used (`left_to_ipi` says which there are).
 
     Args:
         potential: The potential.

@@ -16,7 +16,7 @@ STRONG = 1e3
 KEPT = "Frames up to then are kept."
 
 
-def check_start(system: System, frame: dict[str, Any]) -> None:
+def check_start(system: System, frame: dict[str, Any], limits: Limits) -> None:
     """Raise `InputError` if a first frame is nothing to start from."""
     charge, most = float(system.total_charge), int(np.sum(system.numbers))
     if charge > most:
@@ -30,6 +30,12 @@ def check_start(system: System, frame: dict[str, Any]) -> None:
             f"This is no structure to start from: its energy is {energy:.6g} eV, and the largest "
             f"force on an atom {force:.3g} eV/Å. Look for atoms that are too close, a wrong cell "
             f"or a wrong total charge ({charge:+g} e), or relax it first (`lrpot.md.minimise`)."
+        )
+    if not frame["temperature_K"] <= limits.temperature:
+        raise InputError(
+            f"The velocities of the start make {frame['temperature_K']:.3g} K, and the limit is "
+            f"{limits.temperature:g} K. Look at their unit: `lrpot.md.run` takes Å/fs, and momenta "
+            "of a file are in √(amu eV), as ASE writes them."
         )
 
 

@@ -191,7 +191,7 @@ def run(
         frames = [simulation.frame(state, done, extrapolation=extrapolation)]
         start = frames[0]["conserved_eV"]
         if recorder.notes is None:
-            check_start(system, frames[0])
+            check_start(system, frames[0], limits)
             recorder.write(frames[0])
         else:
             start = recorder.notes["start"]

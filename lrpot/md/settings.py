@@ -1,6 +1,7 @@
 """What is simulated and how, and when to stop."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from lrpot.errors import InputError, suggestion
@@ -42,11 +43,13 @@ class Settings:
                 f"Unknown ensemble `{self.ensemble}`. {suggestion(self.ensemble, ENSEMBLES)}"
             )
         positive = ("record_every", "timestep", "damping", "pressure_damping")
-        if self.temperature < 0 or any(getattr(self, name) <= 0 for name in positive):
+        good = all(0 < getattr(self, name) < math.inf for name in positive)
+        if not (good and 0 <= self.temperature < math.inf and math.isfinite(self.pressure)):
             raise InputError(
-                "`record_every`, `timestep`, `damping` and `pressure_damping` must be positive and "
-                f"`temperature` not negative, got {self.record_every}, {self.timestep}, "
-                f"{self.damping}, {self.pressure_damping} and {self.temperature}."
+                "`record_every`, `timestep`, `damping` and `pressure_damping` must be positive, "
+                "`temperature` not negative, and all of them and `pressure` finite, got "
+                f"{self.record_every}, {self.timestep}, {self.damping}, {self.pressure_damping}, "
+                f"{self.temperature} and {self.pressure}."
             )
         if self.ensemble == "npt" and self.temperature == 0:
             raise InputError("Constant pressure needs a temperature above 0 K for its thermostats.")

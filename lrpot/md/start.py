@@ -7,6 +7,7 @@ import ase
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
+from lrpot.data.values import has_initial_charges, total_charge_of
 from lrpot.elements import SYMBOLS
 from lrpot.errors import InputError, suggestion
 from lrpot.interop.ase import from_ase
@@ -51,7 +52,8 @@ def start_from(
 
     Args:
         atoms: As read from a file. Momenta that are all zero are the same as none.
-        total_charge: In e; by default that of the atoms, as in `lrpot.from_ase`.
+        total_charge: In e; by default that of `atoms.info`, else the sum of initial charges, else
+            zero.
         masses: In amu, by element; those that are not named come from the atoms.
         ignore_constraints: Whether to let everything move.
         new_velocities: Whether to leave velocities out, so that they are drawn.
@@ -70,7 +72,15 @@ def start_from(
         velocities = _velocities(atoms, heavy, fixed, words, at_rest=at_rest)
     elif atoms.has("momenta"):
         words.append("The velocities of the structure are not used.")
-    return Start(from_ase(atoms, total_charge=total_charge), fixed, heavy, velocities, tuple(words))
+    if total_charge is None:
+        total_charge = total_charge_of(atoms)
+    system = from_ase(atoms, total_charge=total_charge)
+    if has_initial_charges(atoms):
+        words.append(
+            "Initial charges of the structure are not used, but for the total charge where nothing "
+            f"else gives it: it is {float(system.total_charge):+g} e."
+        )
+    return Start(system, fixed, heavy, velocities, tuple(words))
 
 
 def parse_masses(texts: list[str]) -> dict[str, float]:

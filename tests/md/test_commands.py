@@ -140,3 +140,23 @@ def test_relax_has_steps_as_md_has_and_still_knows_the_old_name(run):
     assert (status, "No minimum after 2 steps" in errors) == (1, True)
     assert "`--max-steps` is now called `--steps`" in output
     assert run(*few, "--steps", "0")[2].startswith("Error: `tolerance` and `max_steps` must be")
+
+
+def test_a_netcdf_trajectory_is_no_start_because_ase_does_not_read_its_units(run, folder):
+    (folder / "trajectory.nc").write_bytes(b"CDF")
+    for arguments in (("md",), ("relax", "out.xyz")):
+        command = (arguments[0], "2g.lrpot", "trajectory.nc", *arguments[1:])
+        status, _, errors = run(*command)
+        assert status == 1
+        assert "neither the unit of its velocities nor its total charge" in errors
+
+
+def test_ipi_says_what_of_the_structure_it_leaves_to_ipi(run):
+    status, output, errors = run("ipi", "2g.lrpot", "start.xyz", "--port", "1")
+    assert status == 1
+    assert "Cannot reach i-PI" in errors
+    assert [line.split(":")[0] for line in output.splitlines()] == [
+        "i-PI moves the atoms and knows nothing of the constraints of the structure (FixAtoms)",
+        "Masses are those of i-PI's input; those of the structure are not used.",
+        "Velocities are those of i-PI's input; those of the structure are not used.",
+    ]

@@ -9,6 +9,7 @@ import pytest
 
 import lrpot
 from lrpot import md
+from lrpot.md import simulation
 from lrpot.units import BOLTZMANN, FEMTOSECOND
 
 pytestmark = pytest.mark.usefixtures("kept_compilations")
@@ -122,6 +123,39 @@ def test_the_same_key_gives_the_same_trajectory_and_another_one_another(charged,
     assert np.abs(other.velocities[0] - again.velocities[0]).max() > 1e-3
 
 
+def test_the_dipole_in_the_log_is_that_of_the_frames(charged, recorded):
+    """Also in a cell, where atoms keep their images when they leave it."""
+    trajectory, _ = recorded
+    dipoles = np.stack([trajectory.log[name] for name in md.DIPOLE], axis=1)
+    expected = np.einsum("fa,fax->fx", trajectory.charges, trajectory.positions)
+    np.testing.assert_allclose(dipoles, expected, atol=1e-12)
+    last = lrpot.System(trajectory.positions[-1], ION.numbers, total_charge=1.0)
+    np.testing.assert_allclose(dipoles[-1], predicted(charged, last, 3).dipole, atol=1e-9)
+
+
+@pytest.fixture
+def evaluations(monkeypatch):
+    """How often the potential becomes part of code that is compiled."""
+    traced = []
+    model = simulation.JaxMdModel.__call__
+
+    def counted(self, *args, **kwargs):
+        traced.append(self)
+        return model(self, *args, **kwargs)
+
+    monkeypatch.setattr(simulation.JaxMdModel, "__call__", counted)
+    return traced
+
+
+@pytest.mark.parametrize("ensemble", md.ENSEMBLES)
+def test_the_potential_is_compiled_once_for_start_steps_and_frames(local, evaluations, ensemble):
+    """First forces, steps, energies and charges of the frames come from the same code."""
+    start = lrpot.System(ION.positions + 1.0, ION.numbers, cell=7.0 * np.eye(3))
+    simulate(local, start, ensemble=ensemble, steps=3, record_every=2)
+    # Integrators of jax-md look at the shape of forces once before; nothing is compiled for that.
+    assert len(evaluations) == (1 if ensemble == "npt" else 2)
+
+
 def test_steps_that_are_no_multiple_of_the_interval_are_all_done(local):
     trajectory = simulate(local, steps=7, record_every=3)
     np.testing.assert_allclose(trajectory.log["time_fs"], [0, 1.5, 3.0, 3.5])
@@ -221,6 +255,9 @@ def test_heavier_atoms_move_more_slowly(local):
         ({"timestep": -0.5}, "must be positive"),
         ({"damping": 0.0}, "must be positive"),
         ({"temperature": -1.0}, "`temperature` not negative"),
+        ({"temperature": np.nan}, "all of them and `pressure` finite, got .* nan and 1.0"),
+        ({"timestep": np.inf}, "`pressure` finite, got 5, inf"),
+        ({"pressure": np.nan}, "`pressure` finite, .* and nan"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

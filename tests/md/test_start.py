@@ -163,3 +163,20 @@ def test_momenta_of_a_wrong_shape_are_refused(water):
     water.arrays["momenta"] = np.ones(3)
     with pytest.raises(lrpot.InputError, match=r"`momenta` must have shape \(3, 3\), got \(3,\)"):
         md.start_from(water)
+
+
+def test_initial_charges_give_the_total_charge_and_that_is_told(water):
+    water.set_initial_charges([-0.2, 0.6, 0.6])
+    start = md.start_from(water)
+    assert float(start.system.total_charge) == 1.0
+    assert start.words[-1] == (
+        "Initial charges of the structure are not used, but for the total charge where nothing "
+        "else gives it: it is +1 e."
+    )
+
+
+def test_velocities_in_a_wrong_unit_are_too_hot_to_start_with(local, water, simulate):
+    """Å/ps for Å/fs."""
+    start = md.start_from(water)
+    with pytest.raises(lrpot.InputError, match=r"velocities of the start make .* takes Å/fs"):
+        simulate(local, start.system, velocities=1000 * start.velocities)
