@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jaxtyping import Array, ArrayLike, Float
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike
 
 from lrpot.charges import ChargeMemory, Charges, charge_memory
 from lrpot.committee import Committee
@@ -47,12 +48,12 @@ def forces_for_jax_md(
 def forces_of(model: Callable[..., tuple[Array, Any]]) -> ForceFn:
     """The same from a function of energies [atoms], in eV, and charges, as `JaxMdModel` is one."""
 
-    def force_fn(R: Float[Array, "atoms 3"], neighbor: Any, **kwargs: Any) -> tuple[Array, Any]:
+    def force_fn(R: ArrayLike, neighbor: Any, **kwargs: Any) -> tuple[Array, Any]:
         def energy(R: Array) -> tuple[Array, Any]:
             energies, charges = model(R, neighbor, **kwargs)
             return energies.sum(), charges
 
-        slope, charges = jax.grad(energy, has_aux=True)(R)
+        slope, charges = jax.grad(energy, has_aux=True)(jnp.asarray(R))
         return -slope, charges
 
     return force_fn

@@ -207,13 +207,6 @@ def test_the_total_charge_may_be_traced(charged):
     assert len(np.unique(np.round(energies, 3))) == 3
 
 
-def test_keywords_of_integrators_are_swallowed(charged):
-    more = charged.energy(
-        charged.R, charged.neighbors, kT=jnp.array(0.1), t=jnp.array(0), dt=jnp.array(1.0)
-    )
-    np.testing.assert_allclose(more, charged.expected.energy, rtol=1e-9)
-
-
 def test_lists_are_int32_and_room_to_spare_changes_nothing(charged):
     assert charged.neighbors.idx.dtype == jnp.int32
     roomy = charged.neighbor_fn.allocate(charged.R, extra_capacity=2)
@@ -433,13 +426,6 @@ def test_atoms_outside_of_a_large_box_keep_their_neighbours(fractional):
         np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
-def test_a_small_box_needs_fractional_coordinates():
-    with pytest.raises(lrpot.InputError, match=r"several images within the cutoff of 3\.000 Å"):
-        to_jax_md(
-            build("hdnnp_2g"), space.periodic(5.0)[0], 5.0, NUMBERS, fractional_coordinates=False
-        )
-
-
 def test_a_box_that_will_shrink_is_taken_as_small():
     potential = build("hdnnp_2g")
     usual, _ = to_jax_md(potential, **GEOMETRY, dr_threshold=0.0)
@@ -468,9 +454,3 @@ def test_periods_without_a_box_are_refused():
 def test_an_unknown_element_is_refused():
     with pytest.raises(lrpot.InputError, match=r"Element 8 \(O, atom 1\)"):
         to_jax_md(build("hdnnp_2g"), space.free()[0], None, np.array([11, 8]))
-
-
-def test_a_flat_box_is_refused():
-    box = np.array([[7.0, 7.0, 0], [0, 0, 0], [0, 0, 7.0]])
-    with pytest.raises(lrpot.InputError, match="The cell is flat"):
-        to_jax_md(build("hdnnp_2g"), space.periodic_general(box)[0], box, NUMBERS)

@@ -12,7 +12,6 @@ from jax_md import quantity, space
 import lrpot
 from lrpot import md
 from lrpot.descriptors import default_acsf
-from lrpot.errors import InputError
 from lrpot.interop.jax_md import charges_for_jax_md, to_jax_md
 from lrpot.interop.jax_md_memory import forces_for_jax_md
 
@@ -81,19 +80,6 @@ def test_energy_forces_and_charges_are_those_of_predict(recipe, size):
         np.testing.assert_allclose(force_fn(R, neighbor=neighbors)[0], forces, atol=1e-10)
         apart = R.at[0, 2].add(-2.0)
         assert not charges(apart, neighbor=neighbor_fn.allocate(apart)).converged
-
-
-def test_a_slab_needs_fractional_coordinates():
-    displacement, _ = space.periodic(jnp.diag(jnp.asarray(WIDE)))
-    with pytest.raises(InputError, match="needs fractional coordinates"):
-        to_jax_md(
-            build("hdnnp_2g"),
-            displacement,
-            np.diag(WIDE),
-            NUMBERS,
-            fractional_coordinates=False,
-            pbc=PBC,
-        )
 
 
 @pytest.mark.slow
