@@ -34,6 +34,29 @@ _LAZY = {
     "to_jax_md": "lrpot.interop.jax_md",
 }
 
+_MODULES = (
+    "charges",
+    "data",
+    "describe",
+    "descriptors",
+    "electrostatics",
+    "elements",
+    "environment",
+    "interop",
+    "md",
+    "messages",
+    "models",
+    "networks",
+    "plots",
+    "quickstart",
+    "tables",
+    "terms",
+    "training",
+    "units",
+    "versions",
+)
+"""What lies one level down; loaded when first asked for, too."""
+
 __version__ = "0.1.0"
 
 keep_freed_memory()
@@ -68,8 +91,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"lrpot.{name}")
     raise AttributeError(f"module 'lrpot' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *_MODULES, "__version__"})

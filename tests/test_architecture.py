@@ -191,3 +191,20 @@ def test_public_names_are_sorted_and_named_once():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'lrpot' has no attribute 'hdnnp_9g'"):
         _ = lrpot.hdnnp_9g
+
+
+def test_the_names_of_lrpot_are_those_that_are_public(fresh):
+    """And not what it needs itself, such as `Any` and `importlib`."""
+    assert set(fresh["names"]) == {*lrpot.__all__, *lrpot._MODULES, "__version__"}
+
+
+@pytest.mark.parametrize("name", ["md.run", "interop.lammps.attach"])
+def test_modules_one_level_down_need_no_import_of_their_own(name):
+    code = f"import lrpot; print(callable(lrpot.{name}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_a_name_that_interop_does_not_have_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"'lrpot\.interop' has no attribute 'gromacs'"):
+        _ = lrpot.interop.gromacs

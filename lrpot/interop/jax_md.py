@@ -72,10 +72,11 @@ def to_jax_md(
     `perturbation` and `total_charge` may be traced, and default to those given here. Keywords that
     integrators hand on (`dt`, `gamma`, `kT`, `pressure`, `t`) are ignored; others are refused.
     Coordinates may lie anywhere, in the box or outside. `did_buffer_overflow` of a list is true
-    when it lacks room or the box has become too small for it: allocate it anew. In a box so small
-    that a neighbour has several images within the cutoff, the list is jax-md's
-    `neighbor_list_multi_image`. Charges found iteratively start from scratch in every step;
-    `lrpot.interop.jax_md_memory` lets them remember.
+    when it lacks room or its cells have become too small: allocate it anew. In a box so small that
+    a neighbour has several images within the cutoff, the list is jax-md's
+    `neighbor_list_multi_image`; in one that becomes so small by a traced `box`, energies are NaN.
+    Charges found iteratively start from scratch in every step; `lrpot.interop.jax_md_memory` lets
+    them remember.
 
     Args:
         potential: The potential, or a committee, whose mean energy it is.

@@ -44,9 +44,10 @@ def box_matrix(box: ArrayLike) -> Float[Array, "3 3"]:
     return jnp.diag(jnp.broadcast_to(box.reshape(-1), (3,)))
 
 
-def least_height(matrix: ArrayLike) -> Array:
-    """The smallest distance between opposite faces of a box, in Å."""
-    return 1 / jnp.sqrt(jnp.max(jnp.sum(jnp.linalg.inv(jnp.asarray(matrix)) ** 2, axis=1)))
+def least_height(matrix: Array | np.ndarray) -> Array:
+    """The smallest distance between opposite faces of a box, in Å; in numpy for numpy's arrays."""
+    xp: Any = np if isinstance(matrix, np.ndarray) else jnp
+    return 1 / xp.sqrt(xp.max(xp.sum(xp.linalg.inv(matrix) ** 2, axis=1)))
 
 
 def wrapped(R: Array, lengths: ArrayLike = 1.0) -> Array:
@@ -98,7 +99,7 @@ class Geometry:
         """Coordinates as fractions of a box."""
         return R if self.fractional else R @ jnp.linalg.inv(matrix).T
 
-    def is_small(self, reach: float, matrix: ArrayLike | None = None) -> Array:
+    def is_small(self, reach: float, matrix: Array | np.ndarray | None = None) -> Array:
         """Whether a second image of a neighbour can come within reach."""
         matrix = self.box if matrix is None else matrix
         assert matrix is not None
@@ -209,8 +210,6 @@ def _nearest_image_list(
 
     def allocate(R: ArrayLike, extra_capacity: int = 0, **kwargs: Any) -> Any:
         R, known = arguments(R, kwargs)
-        if known:
-            check_room(geometry, cutoff + dr_threshold, known["matrix"])
         neighbors = plain.allocate(R, extra_capacity, **known)
         size = None if neighbors.cell_size is None else float(neighbors.cell_size)
         return neighbors.set(cell_size=size, update_fn=update)
@@ -219,10 +218,8 @@ def _nearest_image_list(
         R, known = arguments(R, kwargs)
         updated = plain.update(R, neighbors.set(update_fn=None), **known)
         if known:
-            # `did_buffer_overflow` says nothing of cells or boxes that have become too small.
-            lost = geometry.is_small(cutoff + dr_threshold, known["matrix"])
-            lost |= updated.cell_size_too_small > 0
-            code = partition.PEC.NEIGHBOR_LIST_OVERFLOW
+            # `did_buffer_overflow` does not look at cells that have become too small.
+            code, lost = partition.PEC.NEIGHBOR_LIST_OVERFLOW, updated.cell_size_too_small > 0
             updated = updated.set(error=updated.error.update(code, lost))  # pyright: ignore[reportArgumentType]
         return updated.set(update_fn=update)
 
@@ -276,7 +273,7 @@ def check_room(geometry: Geometry, reach: float, matrix: Array) -> None:
     The shape and handedness of the box are those it was made with, so only its size is looked at.
     Values of a traced box are not known.
     """
-    if not isinstance(matrix, Tracer) and bool(geometry.is_small(reach, matrix)):
+    if not isinstance(matrix, Tracer) and bool(geometry.is_small(reach, np.asarray(matrix))):
         raise InputError(
             f"The box {np.asarray(matrix).round(4).tolist()} is so small that a neighbour has "
             f"several images within {reach:.3f} Å, which the functions of `to_jax_md` were not "
