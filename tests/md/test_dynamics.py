@@ -182,6 +182,9 @@ def test_a_crystal_is_turned_upright_and_stays_the_same(charged, repeat):
     np.testing.assert_array_equal(cell[np.triu_indices(3, 1)], 0.0)
     assert np.all(np.diag(cell) > 0)
     np.testing.assert_allclose(cell @ cell.T, repeat**2 * CELL @ CELL.T, atol=1e-12)
+    apart = [one[:, None] - one[None] for one in (trajectory.positions[0], positions)]
+    distances = [np.linalg.norm(one, axis=-1) for one in apart]  # of the images that were given
+    np.testing.assert_allclose(*distances, atol=1e-12)
     expected = predicted(charged, start, 12)
     first = {name: values[0] for name, values in trajectory.log.items()}
     np.testing.assert_allclose(first["potential_energy_eV"], expected.energy, rtol=1e-9)

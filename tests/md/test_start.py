@@ -13,6 +13,7 @@ from ase.md.verlet import VelocityVerlet
 
 import lrpot
 from lrpot import md
+from lrpot.cli.common import structure_of
 from lrpot.md.start import parse_masses
 from lrpot.units import BOLTZMANN, FEMTOSECOND
 
@@ -180,3 +181,42 @@ def test_velocities_in_a_wrong_unit_are_too_hot_to_start_with(local, water, simu
     start = md.start_from(water)
     with pytest.raises(lrpot.InputError, match=r"velocities of the start make .* takes Å/fs"):
         simulate(local, start.system, velocities=1000 * start.velocities)
+
+
+POSCAR = """two layers
+1.0
+4.0 0.0 0.0
+0.0 4.5 0.0
+0.0 0.0 9.0
+O H
+1 2
+Selective dynamics
+Cartesian
+0.0 0.0 0.0 F F F
+1.0 0.0 0.2 T T F
+0.0 1.0 1.0 T T T
+
+0.0 0.0 0.0
+0.01 0.0 0.0
+0.0 0.0 -0.02
+"""
+
+MOVE_MASK = """3
+Lattice="4 0 0 0 4.5 0 0 0 9" Properties=species:S:1:pos:R:3:move_mask:L:3:momenta:R:3 charge=-1
+O 0.0 0.0 0.0 F F F 0.0 0.0 0.0
+H 1.0 0.0 0.2 T T F {0} 0.0 0.0
+H 0.0 1.0 1.0 T T T 0.0 0.0 {1}
+"""
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "start.xyz"])
+def test_selective_dynamics_and_move_masks_fix_and_velocities_of_files_are_read(name, tmp_path):
+    """Velocities of a POSCAR are in Å/fs; momenta of extended XYZ in √(amu eV)."""
+    momenta = 1.008 * np.array([0.01, -0.02]) / FEMTOSECOND
+    (tmp_path / name).write_text(POSCAR if name == "POSCAR" else MOVE_MASK.format(*momenta))
+    start = md.start_from(structure_of(tmp_path / name))
+    expected = [[True] * 3, [False, False, True], [False] * 3]
+    np.testing.assert_array_equal(start.fixed, expected)
+    velocities = [[0, 0, 0], [0.01, 0, 0], [0, 0, -0.02]]
+    np.testing.assert_allclose(start.velocities, velocities, atol=1e-8)
+    assert float(start.system.total_charge) == (0 if name == "POSCAR" else -1)
