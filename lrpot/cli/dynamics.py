@@ -147,7 +147,7 @@ def md(
     if len(trajectory.positions) == 1:
         console.print(f"All {steps} steps had been done before. Ask for more `--steps` to go on.")
         return
-    console.print(_summary(folder, steps, ensemble, len(start.system.numbers)))
+    console.print(_summary(folder, steps, ensemble, len(start.system.numbers)), soft_wrap=True)
 
 
 def _summary(folder: Path, steps: int, ensemble: str, n_atoms: int) -> str:
@@ -209,7 +209,9 @@ def relax(
     )
     energy = float(predict(potential, found, forces=False, stress=False).energy)
     write_minimum(output, found, energy, fixed=start.fixed, masses=start.masses)
-    console.print(f"Energy {energy:.6f} eV; the minimum is in {escape(str(output))}.")
+    console.print(
+        f"Energy {energy:.6f} eV; the minimum is in {escape(str(output))}.", soft_wrap=True
+    )
 
 
 @app.command()
