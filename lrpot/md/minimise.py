@@ -76,8 +76,8 @@ def minimise(
         worst = np.linalg.norm(atoms.get_forces(), axis=1).max()
         raise InputError(
             f"No minimum after {max_steps} steps: the largest force is still {worst:.3g} eV/Å, the "
-            f"tolerance {tolerance:g}. Allow more `max_steps` or a larger `tolerance`, or look for "
-            "a potential that is not smooth there."
+            f"tolerance {tolerance:g}. Allow more steps (`max_steps`, or `--steps` on the command "
+            "line) or a larger `tolerance`, or look for a potential that is not smooth there."
         )
     dtype = system.positions.dtype
     return dataclasses.replace(
