@@ -44,7 +44,7 @@ def box_matrix(box: ArrayLike) -> Float[Array, "3 3"]:
     return jnp.diag(jnp.broadcast_to(box.reshape(-1), (3,)))
 
 
-def least_height(matrix: Array | np.ndarray) -> Array:
+def least_height(matrix: Array | np.ndarray) -> Any:
     """The smallest distance between opposite faces of a box, in Å; in numpy for numpy's arrays."""
     xp: Any = np if isinstance(matrix, np.ndarray) else jnp
     return 1 / xp.sqrt(xp.max(xp.sum(xp.linalg.inv(matrix) ** 2, axis=1)))
@@ -99,7 +99,7 @@ class Geometry:
         """Coordinates as fractions of a box."""
         return R if self.fractional else R @ jnp.linalg.inv(matrix).T
 
-    def is_small(self, reach: float, matrix: Array | np.ndarray | None = None) -> Array:
+    def is_small(self, reach: float, matrix: Array | np.ndarray | None = None) -> Any:
         """Whether a second image of a neighbour can come within reach."""
         matrix = self.box if matrix is None else matrix
         assert matrix is not None
