@@ -106,6 +106,54 @@ def neighbor_list(
     )
 
 
+def pad_neighbors(
+    neighbors: Neighbors, n_atoms: int, n_neighbors: int, n_waves: int = 0, n_longest: int = 0
+) -> Neighbors:
+    """Add empty rows and slots up to the given shape."""
+    old_atoms, old_slots = neighbors.index.shape
+    grown = ((0, n_atoms - old_atoms), (0, n_neighbors - old_slots))
+    index = jnp.where(neighbors.index == old_atoms, n_atoms, neighbors.index)
+    shifts, reciprocal = neighbors.shifts, neighbors.reciprocal
+    if reciprocal is not None and reciprocal.waves is not None:
+        waves = jnp.pad(reciprocal.waves, ((0, n_waves - len(reciprocal.waves)), (0, 0)))
+        reciprocal = eqx.tree_at(lambda r: r.waves, reciprocal, waves)
+    if reciprocal is not None and reciprocal.mesh is not None:
+        channel = jnp.pad(reciprocal.mesh.channel, (0, n_atoms - old_atoms))
+        reciprocal = eqx.tree_at(lambda r: r.mesh.channel, reciprocal, channel)
+    if reciprocal is not None and n_longest > neighbors.n_longest:
+        none = jnp.zeros((0, 3), dtype=jnp.int32)
+        longest = none if reciprocal.longest is None else reciprocal.longest
+        longest = jnp.pad(longest, ((0, n_longest - len(longest)), (0, 0)))
+        reciprocal = eqx.tree_at(
+            lambda r: r.longest, reciprocal, longest, is_leaf=lambda x: x is None
+        )
+    return Neighbors(
+        index=jnp.pad(index, grown, constant_values=n_atoms),
+        shifts=None if shifts is None else jnp.pad(shifts, (*grown, (0, 0))),
+        reciprocal=reciprocal,
+        overflow=neighbors.overflow,
+    )
+
+
+def in_buckets(neighbors: Neighbors, at_least: Neighbors | None = None) -> Neighbors:
+    """The same list with its shapes rounded up, so that similar systems share compiled code.
+
+    Args:
+        neighbors: A list of one system.
+        at_least: An earlier list of as many atoms, whose shapes are not gone below.
+    """
+    lists = [neighbors] if at_least is None else [neighbors, at_least]
+    sizes = [(one.index.shape[1], one.n_waves, one.n_longest) for one in lists]
+    slots, waves, longest = (_round_up(max(size)) for size in zip(*sizes, strict=True))
+    return pad_neighbors(neighbors, len(neighbors.index), slots, waves, longest)
+
+
+def _round_up(count: int) -> int:
+    """To a multiple of about a tenth of the count, at least 4; none stay none."""
+    step = max(4, 1 << max(0, (count // 8).bit_length() - 1))
+    return -(-count // step) * step
+
+
 def _pairs(
     positions: np.ndarray, cell: np.ndarray, periodic: np.ndarray, cutoff: float
 ) -> tuple[np.ndarray, ...]:

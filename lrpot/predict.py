@@ -14,7 +14,7 @@ from lrpot.descriptors import ACSF
 from lrpot.devices import in_full_precision
 from lrpot.environment import environment_from_shifts
 from lrpot.errors import InputError
-from lrpot.neighbors import Neighbors
+from lrpot.neighbors import Neighbors, in_buckets
 from lrpot.potential import Guess, Potential
 from lrpot.system import Prediction, System
 
@@ -137,7 +137,8 @@ def predict(
 ) -> Prediction:
     """Energy, forces, stress, charges and dipole of one system.
 
-    Compiles on the first call for a number of atoms and neighbour slots, and checks the result.
+    Compiles on the first call for a number of atoms and neighbour slots, which are rounded up so
+    that similar systems share what is compiled, and checks the result.
     Inside compiled code call `evaluate` instead.
 
     Args:
@@ -163,7 +164,7 @@ def predict(
         True
     """
     if neighbors is None:
-        neighbors = potential.neighbors(system)
+        neighbors = in_buckets(potential.neighbors(system))
     prediction = _compiled(
         potential,
         system,

@@ -1,4 +1,5 @@
 import dataclasses
+import sys
 
 import equinox as eqx
 import jax
@@ -145,3 +146,25 @@ def test_a_lone_atom_has_an_energy_and_no_force(name, cell):
 
 def test_a_prediction_without_flags_passes(local):
     check_prediction(evaluate(local, WATER, local.neighbors(WATER), forces=False))
+
+
+def test_crystals_with_other_numbers_of_neighbours_share_what_is_compiled(local, monkeypatch):
+    shapes = []
+
+    def traced(potential, system, neighbors, **settings):
+        shapes.append(neighbors.index.shape)
+        return lrpot.evaluate(potential, system, neighbors, **settings)
+
+    monkeypatch.setattr(sys.modules["lrpot.predict"], "_compiled", eqx.filter_jit(traced))
+    rng, exact = np.random.default_rng(0), set()
+    grid = np.stack(np.meshgrid(*[[0.0, 0.5]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    for _ in range(6):
+        positions = 5.2 * (grid + 0.04 * rng.normal(size=grid.shape))
+        system = System(positions, [8, 1] * 4, cell=5.2 * np.eye(3))
+        neighbors = local.neighbors(system)
+        exact.add(neighbors.index.shape[1])
+        found = predict(local, system).energy
+    expected = evaluate(local, system, neighbors, forces=False, stress=False).energy
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert len(exact) > 1
+    assert len(shapes) == 1

@@ -15,7 +15,7 @@ from lrpot.committee import Committee
 from lrpot.data.structures import LABELS, Structure, label_shapes
 from lrpot.descriptors import Linearised
 from lrpot.errors import InputError
-from lrpot.neighbors import Neighbors
+from lrpot.neighbors import Neighbors, pad_neighbors
 from lrpot.potential import Potential
 from lrpot.system import System
 
@@ -100,35 +100,6 @@ def pad_system(system: System, n_atoms: int) -> System:
         fragments=None
         if system.fragments is None
         else jnp.pad(system.fragments, (0, extra), constant_values=-1),
-    )
-
-
-def pad_neighbors(
-    neighbors: Neighbors, n_atoms: int, n_neighbors: int, n_waves: int = 0, n_longest: int = 0
-) -> Neighbors:
-    """Add empty rows and slots up to the given shape."""
-    old_atoms, old_slots = neighbors.index.shape
-    grown = ((0, n_atoms - old_atoms), (0, n_neighbors - old_slots))
-    index = jnp.where(neighbors.index == old_atoms, n_atoms, neighbors.index)
-    shifts, reciprocal = neighbors.shifts, neighbors.reciprocal
-    if reciprocal is not None and reciprocal.waves is not None:
-        waves = jnp.pad(reciprocal.waves, ((0, n_waves - len(reciprocal.waves)), (0, 0)))
-        reciprocal = eqx.tree_at(lambda r: r.waves, reciprocal, waves)
-    if reciprocal is not None and reciprocal.mesh is not None:
-        channel = jnp.pad(reciprocal.mesh.channel, (0, n_atoms - old_atoms))
-        reciprocal = eqx.tree_at(lambda r: r.mesh.channel, reciprocal, channel)
-    if reciprocal is not None and n_longest > neighbors.n_longest:
-        none = jnp.zeros((0, 3), dtype=jnp.int32)
-        longest = none if reciprocal.longest is None else reciprocal.longest
-        longest = jnp.pad(longest, ((0, n_longest - len(longest)), (0, 0)))
-        reciprocal = eqx.tree_at(
-            lambda r: r.longest, reciprocal, longest, is_leaf=lambda x: x is None
-        )
-    return Neighbors(
-        index=jnp.pad(index, grown, constant_values=n_atoms),
-        shifts=None if shifts is None else jnp.pad(shifts, (*grown, (0, 0))),
-        reciprocal=reciprocal,
-        overflow=neighbors.overflow,
     )
 
 

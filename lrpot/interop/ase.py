@@ -10,9 +10,9 @@ from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from lrpot.committee import Committee
-from lrpot.data import pad_neighbors, system_from_atoms, total_charge_of
+from lrpot.data import system_from_atoms, total_charge_of
 from lrpot.errors import InputError
-from lrpot.neighbors import Neighbors
+from lrpot.neighbors import Neighbors, in_buckets
 from lrpot.potential import Potential
 from lrpot.predict import check_prediction, evaluate
 from lrpot.system import System
@@ -157,13 +157,10 @@ class Calculator(AseCalculator):
     def _neighbors(self, system: System, atoms: ase.Atoms) -> Neighbors:
         if self._list is None or not self._still_valid(atoms):
             fresh = self.potential.neighbors(system, skin=self.skin)
-            # Round the shapes up and never shrink them, so that compiled code can be used again.
+            # Never shrink the shapes, so that compiled code can be used again.
             old = self._list
-            sizes = [fresh.index.shape[1], fresh.n_waves, fresh.n_longest]
-            if old is not None and old.index.shape[0] == system.n_atoms:
-                sizes = np.maximum(sizes, [old.index.shape[1], old.n_waves, old.n_longest])
-            slots, *waves = (_round_up(int(size)) if size else 0 for size in sizes)
-            self._list = pad_neighbors(fresh, system.n_atoms, slots, *waves)
+            same = old is not None and old.index.shape[0] == system.n_atoms
+            self._list = in_buckets(fresh, old if same else None)
             self._listed = atoms.copy()
         return self._list
 
@@ -176,9 +173,3 @@ class Calculator(AseCalculator):
             return False
         moved = np.linalg.norm(now.positions - then.positions, axis=1)
         return bool(moved.max(initial=0.0) < 0.5 * self.skin)
-
-
-def _round_up(count: int) -> int:
-    """To a multiple of about a tenth of the count, at least 4."""
-    step = max(4, 1 << max(0, (count // 8).bit_length() - 1))
-    return -(-count // step) * step
