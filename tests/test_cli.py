@@ -143,6 +143,17 @@ def test_check_prints_and_writes_what_is_odd(run, folder):
     assert "data.xyz, structure" in output
 
 
+def test_check_writes_files_without_what_cannot_be_used(run, folder):
+    bad = FRAME.format(energy="nan", charge=0, shift=0, oxygen=-0.8)
+    (folder / "bad.xyz").write_text((folder / "data.xyz").read_text() + bad)
+    status, output, _ = run("check", "bad.xyz", "--skip", "good.xyz", "--fix", "fixed.xyz")
+    assert status == 0
+    assert "Left out structure 8: `energy` is not finite." in output
+    assert "Wrote 8 of 9 structures to fixed.xyz." in output
+    for name in ("good.xyz", "fixed.xyz"):
+        assert (folder / name).read_text() == (folder / "data.xyz").read_text()
+
+
 def test_what_of_a_file_is_used_is_printed_and_written(run, folder):
     """A column of another name is told, named on the command line, or left out on purpose."""
     (folder / "force.xyz").write_text(

@@ -1,7 +1,7 @@
 """Commands for files of structures."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,24 +23,34 @@ def check(
     data: Annotated[Path, typer.Argument(help="Structures with labels (extended XYZ).")],
     json: Annotated[Path | None, typer.Option(help="Write the whole report to this file.")] = None,
     show: Annotated[int, typer.Option(help="Cases to list of each kind.")] = 5,
+    skip: Annotated[
+        Path | None, typer.Option(help="Write the structures that can be used to this file.")
+    ] = None,
+    fix: Annotated[
+        Path | None,
+        typer.Option(help="The same, with left-handed cells reversed and copies left out."),
+    ] = None,
     keys: Names = [],  # noqa: B006  (typer copies it)
     ignore: Ignored = [],  # noqa: B006
     format: Format = None,
 ) -> None:
     """Look DATA over before training: duplicates, outliers, missing and impossible labels."""
-    from lrpot.data import check_data, read_data
+    from lrpot.data import check_data, read_data, write_usable
     from lrpot.tables import report_tables
     from lrpot.training.config import write_json
 
-    contents = read_data(
-        data, keys=keys_of(keys), charge_tolerance=float("inf"), format=format, ignore=ignore
-    )
+    settings: dict[str, Any] = dict(keys=keys_of(keys), format=format, ignore=ignore)
+    contents = read_data(data, charge_tolerance=float("inf"), **settings)
     show_usage(contents.usage)
     report = check_data(contents.structures, contents.problems)
     for table in report_tables(report, show=show):
         console.print(table)
     if json is not None:
         write_json(json, report.as_dict() | {"usage": contents.usage.as_dict()})
+    for target, repair in ((skip, False), (fix, True)):
+        if target is not None:
+            for sentence in write_usable(data, target, repair=repair, **settings):
+                console.print(sentence, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from lrpot.data.reading import (
     read_structures,
     refuse_problems,
 )
+from lrpot.data.repair import write_usable
 from lrpot.data.structures import (
     LABELS,
     Keys,
@@ -47,4 +48,5 @@ __all__ = [
     "system_from_atoms",
     "total_charge_of",
     "write_structures",
+    "write_usable",
 ]
