@@ -1,7 +1,8 @@
 """Recipes: published kinds of potential, each a few lines of composition."""
 
+import warnings
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,12 @@ from jaxtyping import PRNGKeyArray
 
 from lrpot.charges import ChargeSurroundings, Equilibration, LocalCharges
 from lrpot.charges.local import Neutralisation
+from lrpot.config import Limits, NotNegative, Positive, checked
 from lrpot.descriptors import ACSF, Shells, default_acsf, identity_scaling
-from lrpot.descriptors.defaults import FIRST_SHELL
+from lrpot.descriptors.defaults import FIRST_SHELL, Reach
 from lrpot.electrostatics import CoulombSum, Screening
 from lrpot.elements import COVALENT_RADII, SYMBOLS, element_numbers
-from lrpot.errors import InputError, suggestion
+from lrpot.errors import InputError, InputWarning, suggestion
 from lrpot.messages import Exchange, exchange
 from lrpot.networks import element_networks
 from lrpot.potential import Potential, Recipe
@@ -22,25 +24,31 @@ from lrpot.terms import Coulomb, Messages, Offsets, ShortRange, SiteEnergy
 
 Elements = tuple[int | str, ...]
 Widths = Literal["covalent", "point"] | Mapping[str, float]
+Hidden = tuple[Annotated[int, Limits(least=1, most=4096)], ...]
+Accuracy = Annotated[float, Limits(least=1e-14, most=0.1)]
+Layers = Annotated[int, Limits(least=0, most=16)]
+Channels = Annotated[int, Limits(least=1, most=1024)]
+ChargeShells = Annotated[int, Limits(least=0, most=256)]
 
 
+@checked("cutoff", "hidden", "activation", "message_layers", "message_channels")
 def hdnnp_2g(
     elements: Elements,
     *,
-    cutoff: float = 6.0,
-    hidden: tuple[int, ...] = (15, 15),
+    cutoff: Reach | None = None,
+    hidden: Hidden = (15, 15),
     activation: str = "silu",
     descriptor: ACSF | None = None,
-    message_layers: int = 0,
-    message_channels: int = 24,
+    message_layers: Layers = 0,
+    message_channels: Channels = 24,
     key: PRNGKeyArray,
 ) -> Potential:
     """Second generation: energies of local surroundings and nothing else [behler:07].
 
     Args:
         elements: Symbols or atomic numbers.
-        cutoff: Range of the default descriptor, in Å.
-        hidden: Widths of the hidden layers.
+        cutoff: Range of the default descriptor, in Å; 6 when not given. A descriptor has its own.
+        hidden: Widths of the hidden layers; none with `activation="linear"` alone.
         activation: A name of `lrpot.networks.ACTIVATIONS`.
         descriptor: Used instead of `default_acsf(elements, cutoff=cutoff)`.
         message_layers: Layers of equivariant messages, see `lrpot.messages`, whose energy is added;
@@ -48,7 +56,7 @@ def hdnnp_2g(
         message_channels: How many 3×3 matrices of an atom they are made of.
         key: Random key of the first weights.
     """
-    numbers, descriptor = _start(elements, cutoff, descriptor)
+    numbers, descriptor = _start(elements, cutoff, descriptor, hidden, activation)
     networks = element_networks(
         numbers, descriptor.n_features, hidden, activation=activation, key=key
     )
@@ -57,19 +65,30 @@ def hdnnp_2g(
     return Potential(numbers, descriptor, None, terms, "hdnnp_2g")
 
 
+@checked(
+    "cutoff",
+    "hidden",
+    "activation",
+    "widths",
+    "neutralisation",
+    "screening",
+    "accuracy",
+    "message_layers",
+    "message_channels",
+)
 def hdnnp_3g(
     elements: Elements,
     *,
-    cutoff: float = 6.0,
-    hidden: tuple[int, ...] = (15, 15),
+    cutoff: Reach | None = None,
+    hidden: Hidden = (15, 15),
     activation: str = "silu",
     descriptor: ACSF | None = None,
     neutralisation: Neutralisation = "uniform",
     widths: Widths = "point",
-    screening: tuple[float, float] | None = None,
-    accuracy: float = 1e-6,
-    message_layers: int = 0,
-    message_channels: int = 24,
+    screening: tuple[NotNegative, Positive] | None = None,
+    accuracy: Accuracy = 1e-6,
+    message_layers: Layers = 0,
+    message_channels: Channels = 24,
     key: PRNGKeyArray,
 ) -> Potential:
     """Third generation: local energies and the Coulomb energy of local charges [morawietz:12].
@@ -84,7 +103,7 @@ def hdnnp_3g(
             switched on; by default from 0.3 cutoff to the cutoff.
         accuracy: Relative force error of the Ewald sum in periodic systems.
     """
-    numbers, descriptor = _start(elements, cutoff, descriptor)
+    numbers, descriptor = _start(elements, cutoff, descriptor, hidden, activation)
     keys = jax.random.split(key)
     shape = (numbers, descriptor.n_features, hidden)
     outputs = 2 if neutralisation == "weighted" else 1
@@ -104,23 +123,38 @@ def hdnnp_3g(
     return Potential(numbers, descriptor, charge_model, terms, "hdnnp_3g")
 
 
+@checked(
+    "cutoff",
+    "hidden",
+    "activation",
+    "widths",
+    "hardness",
+    "screening",
+    "accuracy",
+    "learn_widths",
+    "local_hardness",
+    "charge_shells",
+    "charge_message_layers",
+    "message_layers",
+    "message_channels",
+)
 def hdnnp_4g(
     elements: Elements,
     *,
-    cutoff: float = 6.0,
-    hidden: tuple[int, ...] = (15, 15),
+    cutoff: Reach | None = None,
+    hidden: Hidden = (15, 15),
     activation: str = "silu",
     descriptor: ACSF | None = None,
     widths: Widths = "covalent",
     hardness: float | Mapping[str, float] | None = None,
-    screening: tuple[float, float] | None = None,
-    accuracy: float = 1e-6,
+    screening: tuple[NotNegative, Positive] | None = None,
+    accuracy: Accuracy = 1e-6,
     learn_widths: bool = False,
     local_hardness: bool = False,
-    charge_shells: int = 0,
-    charge_message_layers: int = 0,
-    message_layers: int = 0,
-    message_channels: int = 24,
+    charge_shells: ChargeShells = 0,
+    charge_message_layers: Layers = 0,
+    message_layers: Layers = 0,
+    message_channels: Channels = 24,
     key: PRNGKeyArray,
 ) -> Potential:
     """Fourth generation: charges equilibrate over the whole system [ko:21].
@@ -144,7 +178,7 @@ def hdnnp_4g(
         charge_message_layers: Layers of messages, as many channels wide, whose outcome the networks
             of electronegativity and hardness see; 0 for none.
     """
-    numbers, descriptor = _start(elements, cutoff, descriptor)
+    numbers, descriptor = _start(elements, cutoff, descriptor, hidden, activation)
     keys = jax.random.split(key)
     told = _exchange(numbers, descriptor, charge_message_layers, message_channels, keys[0])
     outputs = 2 if local_hardness else 1
@@ -177,16 +211,17 @@ def hdnnp_4g(
     return Potential(numbers, descriptor, charge_model, terms, "hdnnp_4g")
 
 
+@checked("cutoff", "hidden", "activation", "widths", "hardness", "accuracy")
 def cent(
     elements: Elements,
     *,
-    cutoff: float = 6.0,
-    hidden: tuple[int, ...] = (15, 15),
+    cutoff: Reach | None = None,
+    hidden: Hidden = (15, 15),
     activation: str = "silu",
     descriptor: ACSF | None = None,
     widths: Widths = "covalent",
     hardness: float | Mapping[str, float] = 10.0,
-    accuracy: float = 1e-6,
+    accuracy: Accuracy = 1e-6,
     key: PRNGKeyArray,
 ) -> Potential:
     """CENT: the energy is the one that the charges minimise [ghasemi:15].
@@ -199,7 +234,7 @@ def cent(
         elements, cutoff, hidden, activation, descriptor, key: As in `hdnnp_2g`.
         widths, hardness, accuracy: As in `hdnnp_4g`.
     """
-    numbers, descriptor = _start(elements, cutoff, descriptor)
+    numbers, descriptor = _start(elements, cutoff, descriptor, hidden, activation)
     charge_model = Equilibration(
         element_networks(numbers, descriptor.n_features, hidden, activation=activation, key=key),
         _hardness_root(numbers, hardness),
@@ -225,10 +260,25 @@ MODELS: dict[str, Recipe] = {
 
 
 def _start(
-    elements: Elements, cutoff: float, descriptor: ACSF | None
+    elements: Elements,
+    cutoff: float | None,
+    descriptor: ACSF | None,
+    hidden: tuple[int, ...],
+    activation: str,
 ) -> tuple[tuple[int, ...], ACSF]:
     numbers = element_numbers(elements)
-    descriptor = default_acsf(numbers, cutoff=cutoff) if descriptor is None else descriptor
+    if not hidden and activation != "linear":
+        raise InputError(
+            "`hidden` names no layer: such networks are linear in the features. Give the widths of "
+            'the hidden layers, such as (15, 15), or `activation="linear"` if that is meant.'
+        )
+    if descriptor is None:
+        descriptor = default_acsf(numbers, cutoff=6.0 if cutoff is None else cutoff)
+    elif cutoff is not None and cutoff != descriptor.cutoff:
+        raise InputError(
+            f"`cutoff` is {cutoff:g} Å, but that of the descriptor is {descriptor.cutoff:g} Å. "
+            "Leave one of them out."
+        )
     if descriptor.scaling.elements != numbers:
         raise InputError(
             f"The descriptor is made for the elements {descriptor.scaling.elements}, the potential "
@@ -303,8 +353,18 @@ def _per_element(
     if not isinstance(values, Mapping):
         values = {SYMBOLS[number]: float(values) for number in numbers}
     missing = [SYMBOLS[number] for number in numbers if SYMBOLS[number] not in values]
+    unused = set(values) - {SYMBOLS[number] for number in numbers}
+    for symbol in unused - set(SYMBOLS[1:]):
+        raise InputError(f"`{name}` names `{symbol}`, which is not an element.")
     if missing:
         raise InputError(f"`{name}` lacks {', '.join(missing)}; it has {sorted(values)}.")
+    if unused:
+        warnings.warn(
+            f"`{name}` names {', '.join(sorted(unused))}, which this potential does not have: not "
+            "used.",
+            InputWarning,
+            stacklevel=5,
+        )
     chosen = [float(values[SYMBOLS[number]]) for number in numbers]
     if not all(np.isfinite(chosen)) or min(chosen) <= 0:
         raise InputError(f"`{name}` must be positive, got {dict(values)}.")

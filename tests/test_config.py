@@ -105,7 +105,7 @@ def test_what_is_left_out_takes_its_default():
         (dict(weights=dict(energy="x")), "configuration: weights.energy must be float, got 'x'"),
         (
             dict(optimiser=dict(rate=1, schedule="cosin")),
-            r"optimiser: schedule must be Literal\['constant', 'cosine'\], got 'cosin'",
+            "optimiser: schedule must be one of 'constant', 'cosine', got 'cosin'. Did you mean",
         ),
         (dict(optimiser=dict(rate=1, steps=1.0)), "optimiser: steps must be int, got 1.0"),
     ],

@@ -253,22 +253,22 @@ def test_a_key_decides_about_the_weights(models):
     ("name", "settings", "words"),
     [
         ("hdnnp_2g", dict(activation="tahn"), "Unknown activation `tahn`. Did you mean `tanh`"),
-        ("hdnnp_2g", dict(hidden=(4, 0)), r"at least one node, got the sizes .*4, 0, 1"),
+        ("hdnnp_2g", dict(hidden=(4, 0)), "`hidden` must be at least 1 and at most 4096, got 0"),
         ("hdnnp_2g", dict(cutoff=-1.0), "-1.0"),
         (
             "hdnnp_2g",
-            dict(descriptor=default_acsf(("H", "C"))),
+            dict(descriptor=default_acsf(("H", "C"), cutoff=3.5)),
             r"made for the elements \(1, 6\), the potential for \(1, 8\)",
         ),
         ("hdnnp_3g", dict(widths={"H": 0.3}), r"`widths` lacks O; it has \['H'\]"),
         ("hdnnp_3g", dict(widths={"H": 0.3, "O": 0.0}), "`widths` must be positive"),
         ("hdnnp_3g", dict(screening=(3.0, 2.0)), "0 <= inner < outer, got inner=3.0 and outer=2.0"),
-        ("hdnnp_3g", dict(screening=(-1.0, 2.0)), "0 <= inner < outer, got inner=-1.0"),
-        ("hdnnp_3g", dict(accuracy=2.0), "`accuracy` is a relative force error .* got 2.0"),
+        ("hdnnp_3g", dict(screening=(-1.0, 2.0)), "`screening` must be at least 0, got -1.0"),
+        ("hdnnp_3g", dict(accuracy=2.0), "`accuracy` must be .* at most 0.1, got 2.0"),
         ("hdnnp_4g", dict(hardness=-1.0), "`hardness` must be positive"),
         ("hdnnp_4g", dict(hardness={"O": 5.0}), r"`hardness` lacks H; it has \['O'\]"),
-        ("hdnnp_4g", dict(hardness=float("nan")), "`hardness` must be positive"),
-        ("cent", dict(hardness={"O": 5.0, "H": float("inf")}), "`hardness` must be positive"),
+        ("hdnnp_4g", dict(hardness=float("nan")), "`hardness` must be finite, got nan"),
+        ("cent", dict(hardness={"O": 5.0, "H": float("inf")}), "hardness`.H must be finite"),
     ],
 )
 def test_wrong_settings_are_refused_with_what_was_found(name, settings, words):
@@ -302,9 +302,11 @@ def test_misspelt_choices_are_refused_with_the_nearest_one():
     )
     lines = done.stdout.splitlines()
     assert len(lines) == 4
-    assert lines[0].startswith("Unknown `widths` 'covalnt'. Did you mean `covalent`?")
-    assert lines[1].startswith("Unknown `widths` 'pont'. Did you mean `point`?")
-    assert lines[2].startswith("Unknown neutralisation `unifrom`. Did you mean `uniform`?")
+    assert lines[0].startswith(
+        "`widths` must be one of 'covalent', 'point', got 'covalnt'. Did you"
+    )
+    assert "got 'pont'. Did you mean `point`?" in lines[1]
+    assert "got 'unifrom'. Did you mean `uniform`?" in lines[2]
     assert lines[3].startswith("Unknown method `mseh`. Did you mean `mesh`?")
 
 

@@ -59,7 +59,9 @@ def convert(
     target: Path,
     length: Length = "bohr",
     energy: Energy = "Ha",
-    seed: Annotated[int, typer.Option(help="Of the weights of an untrained potential.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the weights of an untrained potential.", min=0, max=2**32 - 1)
+    ] = 0,
 ) -> None:
     """Between RuNNer or n2p2 and lrpot: a potential, or a file of structures.
 

@@ -95,7 +95,7 @@ def md(
         float | None, typer.Option(help="Stop when a committee doubts a force by more, eV/Å.")
     ] = None,
     devices: Annotated[int, typer.Option(help="How many share the atoms; 0 for all.")] = 1,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0, max=2**32 - 1)] = 0,
     config: Annotated[
         Path | None,
         typer.Option(

@@ -1,7 +1,10 @@
 """A sensible set of symmetry functions for any elements and cutoff."""
 
+from typing import Annotated
+
 import numpy as np
 
+from lrpot.config import Limits, Positive, checked
 from lrpot.descriptors.acsf import ACSF, Angular, Radial
 from lrpot.descriptors.angles import CosinePowers
 from lrpot.descriptors.scaling import identity_scaling
@@ -12,15 +15,22 @@ from lrpot.errors import InputError
 FIRST_SHELL = 0.8
 """Centre of the innermost radial function, in Å: short of the shortest bond but H-H."""
 
+Reach = Annotated[float, Limits(above=0.0, most=100.0)]
+"""A cutoff, in Å. What lies further away acts through charges."""
 
+FUNCTIONS_AT_MOST = 20_000
+"""Of a set; thousands are slow already."""
+
+
+@checked("cutoff", "angular_cutoff", "spacing", "shells", "zetas", "function", "weighted", "narrow")
 def default_acsf(
     elements: tuple[int | str, ...],
     *,
-    cutoff: float = 6.0,
-    angular_cutoff: float | None = None,
-    spacing: float = 0.52,
-    shells: int = 3,
-    zetas: tuple[float, ...] = (1.0, 2.0, 4.0),
+    cutoff: Reach = 6.0,
+    angular_cutoff: Reach | None = None,
+    spacing: Positive = 0.52,
+    shells: Annotated[int, Limits(least=1, most=1000)] = 3,
+    zetas: tuple[Annotated[float, Limits(above=0.0, most=1000.0)], ...] = (1.0, 2.0, 4.0),
     function: str = "tanh3",
     weighted: bool = False,
     narrow: bool = False,
@@ -53,6 +63,15 @@ def default_acsf(
             f"one shell, got {angular_cutoff}, {cutoff}, {spacing} and {shells}."
         )
     count = max(1, round((cutoff - FIRST_SHELL) / spacing))
+    n_channels, n_pairs = len(channels.names), len(channels.pairs)
+    n_functions = n_channels * count + 2 * n_pairs * shells * len(zetas)
+    if n_functions > FUNCTIONS_AT_MOST:
+        raise InputError(
+            f"The set would have {n_functions} symmetry functions, {count} radial ones for each of "
+            f"{n_channels} elements and {shells * len(zetas) * 2} angular ones for each of "
+            f"{n_pairs} pairs; at most {FUNCTIONS_AT_MOST} are made. Take a larger `spacing`, "
+            "fewer `shells` or `zetas`, or `weighted`."
+        )
     eta = round(1 / spacing**2, 6)
     radial_shells = tuple((eta, round(FIRST_SHELL + n * spacing, 6)) for n in range(count))
     reaches = angular_cutoff * np.linspace(1.0, 0.3, shells)

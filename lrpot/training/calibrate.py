@@ -1,6 +1,7 @@
 """Statistics of the training data that a potential carries: offsets, scalings, energy scale."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
@@ -14,7 +15,7 @@ from lrpot.descriptors import ACSF, scaling_from_data
 from lrpot.descriptors.scaling import MODES
 from lrpot.elements import SYMBOLS
 from lrpot.environment import environment_from_shifts
-from lrpot.errors import InputError, suggestion
+from lrpot.errors import InputError, InputWarning, suggestion
 from lrpot.potential import Potential
 from lrpot.terms import Messages, Offsets, ShortRange
 from lrpot.training.first_charges import with_first_charges
@@ -54,6 +55,14 @@ def given_offsets(energies: Mapping[str, float], elements: tuple[int, ...]) -> n
     if missing:
         raise InputError(
             f"The atomic energies lack {', '.join(missing)}; they hold {sorted(energies)}."
+        )
+    unused = sorted(set(energies) - {SYMBOLS[number] for number in elements})
+    if unused:
+        warnings.warn(
+            f"The atomic energies name {', '.join(unused)}, which this potential does not have: "
+            "not used.",
+            InputWarning,
+            stacklevel=3,
         )
     return np.array([float(energies[SYMBOLS[number]]) for number in elements])
 

@@ -1,17 +1,16 @@
 """Training from a configuration file: what `lrpot train` does."""
 
 import dataclasses
-import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 
 from lrpot.committee import Committee
-from lrpot.config import read_toml
+from lrpot.config import Limits, Seed, arguments_of, check_fields, read_toml
 from lrpot.data import Contents, Keys, Structure, Usage, read_data, refuse_problems
 from lrpot.data.structures import CHARGE_TOLERANCE
 from lrpot.descriptors import default_acsf
@@ -34,7 +33,7 @@ class DataSettings:
         train: Structures to train on.
         validation: Structures that choose the best parameters. Without a file, a random
             `validation_fraction` of the training structures.
-        validation_fraction: Between 0 (none) and 1.
+        validation_fraction: Between 0 (none) and 1; 0.1 when neither is given.
         test: Structures for a last evaluation.
         keys: Names of the labels in the files.
         charge_tolerance, format, ignore: As in `lrpot.data.read_structures`.
@@ -42,12 +41,20 @@ class DataSettings:
 
     train: str
     validation: str | None = None
-    validation_fraction: float = 0.1
+    validation_fraction: Annotated[float, Limits(least=0.0, below=1.0)] | None = None
     test: str | None = None
     keys: Keys = dataclasses.field(default_factory=Keys)
-    charge_tolerance: float = CHARGE_TOLERANCE
+    charge_tolerance: Annotated[float, Limits(least=0.0, infinite=True)] = CHARGE_TOLERANCE
     format: str | None = None
     ignore: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        check_fields(self)
+        if self.validation is not None and self.validation_fraction is not None:
+            raise InputError(
+                "`validation` names a file, and `validation_fraction` would hold out some of the "
+                "training structures. Leave one of them out."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +91,14 @@ class TrainSettings:
     atomic_energies: dict[str, float] = dataclasses.field(default_factory=dict)
     scaling: str = "sigma"
     keep: bool = True
-    seed: int = 0
-    devices: int = 0
-    members: int = 1
+    seed: Seed = 0
+    devices: Annotated[int, Limits(least=0)] = 0
+    members: Annotated[int, Limits(least=1, most=100)] = 1
     bootstrap: bool = False
     folder: str = "training"
+
+    def __post_init__(self):
+        check_fields(self)
 
 
 def train(
@@ -103,7 +113,7 @@ def train(
 
     Args:
         path: TOML file with the fields of `TrainSettings`.
-        progress: Whether to show a progress bar.
+        progress: Whether to say what is done, as in `lrpot.fit`.
         report: Called with what of each file is used and what is not, before training.
 
     Of several processes (see `lrpot.fit`) each calls this, and the first writes the files.
@@ -125,8 +135,9 @@ def train(
     if "validation" in data:
         validation = data["validation"].structures
     else:
+        fraction = settings.data.validation_fraction
         structures, validation = split(
-            structures, settings.data.validation_fraction, seed=settings.seed
+            structures, 0.1 if fraction is None else fraction, seed=settings.seed
         )
     if "test" in data:
         test = data["test"].structures
@@ -169,6 +180,7 @@ def build(settings: TrainSettings, structures: Sequence[Structure], here: Path =
     if settings.start is not None:
         names = ["atomic_energies", "descriptor", "elements", "potential"]
         names += ["members"] if settings.members > 1 else []
+        names += ["scaling"] if settings.scaling != "sigma" else []
         unused = [f"`{name}`" for name in names if getattr(settings, name)]
         if unused:
             raise InputError(
@@ -183,14 +195,14 @@ def build(settings: TrainSettings, structures: Sequence[Structure], here: Path =
     numbers = np.unique(np.concatenate([one.system.numbers for one in structures]))
     elements = settings.elements or tuple(SYMBOLS[number] for number in numbers)
     recipe = MODELS[settings.recipe]
-    arguments = _arguments(recipe, settings.potential, "[potential]", but=("descriptor", "key"))
-    chosen = _arguments(default_acsf, settings.descriptor, "[descriptor]")
-    if "cutoff" in arguments:
+    where = "[potential] of the configuration"
+    arguments = arguments_of(recipe, settings.potential, where, ("elements", "descriptor", "key"))
+    where = "[descriptor] of the configuration"
+    chosen = arguments_of(default_acsf, settings.descriptor, where, ("elements",))
+    if arguments.get("cutoff") is not None:
         chosen.setdefault("cutoff", arguments["cutoff"])
     descriptor = default_acsf(elements, **chosen)
     key = jax.random.key(settings.seed)
-    if settings.members < 1:
-        raise InputError(f"`members` must be at least 1, got {settings.members}.")
     if settings.members == 1:
         return recipe(elements, **arguments, descriptor=descriptor, key=key)
     keys = jax.random.split(key, settings.members)
@@ -235,22 +247,3 @@ def _read(path: Path, settings: TrainSettings) -> Contents:
         raise InputError(f"{path}: {contents.usage.complaint()}")
     refuse_problems(path, contents.problems)
     return contents
-
-
-def _arguments(
-    function: Callable[..., Any],
-    values: Mapping[str, Any],
-    where: str,
-    but: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    """Keyword arguments of a function from a table, names checked and lists made tuples."""
-    parameters = inspect.signature(function).parameters
-    known = [name for name in parameters if name not in ("elements", *but)]
-    for name in values:
-        if name not in known:
-            raise InputError(
-                f"Unknown key `{name}` in {where} of the configuration. {suggestion(name, known)}"
-            )
-    return {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }

@@ -21,6 +21,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
+from lrpot.config import NotNegative, Positive, Share, check_fields
 from lrpot.data import Batch
 from lrpot.errors import InputError, suggestion
 from lrpot.potential import Potential
@@ -63,38 +64,23 @@ class Kalman:
             takes the first of these with at most `COUPLED_AT_MOST` in a group.
     """
 
-    variance: float = 1.0
-    noise: float | None = None
-    noise_floor: float = 1e-12
-    process_noise: float = 0.0
-    process_noise_floor: float = 0.0
-    forgetting: float = 1.0
-    forgetting_rate: float = 0.9987
-    forces: float = 0.2
-    threshold: float = 0.8
+    variance: Positive = 1.0
+    noise: Positive | None = None
+    noise_floor: Positive = 1e-12
+    process_noise: NotNegative = 0.0
+    process_noise_floor: NotNegative = 0.0
+    forgetting: Share = 1.0
+    forgetting_rate: Share = 0.9987
+    forces: Share = 0.2
+    threshold: NotNegative = 0.8
     coupling: str = "auto"
 
     def __post_init__(self):
+        check_fields(self)
         known = get_args(Coupling)
         if self.coupling not in known:
             raise InputError(
                 f"Unknown coupling `{self.coupling}`. {suggestion(self.coupling, known)}"
-            )
-        noise = 1.0 if self.noise is None else self.noise
-        if min(self.variance, self.noise_floor, noise) <= 0:
-            raise InputError(
-                "`variance`, `noise` and `noise_floor` must be positive, got "
-                f"{self.variance}, {self.noise} and {self.noise_floor}."
-            )
-        if min(self.process_noise, self.process_noise_floor, self.threshold) < 0:
-            raise InputError(
-                "`process_noise`, `process_noise_floor` and `threshold` must not be negative, got "
-                f"{self.process_noise}, {self.process_noise_floor} and {self.threshold}."
-            )
-        if not all(0 < one <= 1 for one in (self.forgetting, self.forgetting_rate, self.forces)):
-            raise InputError(
-                "`forgetting`, `forgetting_rate` and `forces` must be in (0, 1], got "
-                f"{self.forgetting}, {self.forgetting_rate} and {self.forces}."
             )
 
 

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from lrpot.charges import Equilibration
 from lrpot.committee import Committee
+from lrpot.config import Count, Limits, NotNegative, Positive, check_fields
 from lrpot.data import LABELS, Structure
 from lrpot.errors import InputError, suggestion
 from lrpot.potential import Potential
@@ -24,17 +25,17 @@ class Weights:
     (eV/Å)², stress in (eV/Å³)², charges in e², dipole in (e Å)², quadrupole in (e Å²)².
     """
 
-    energy: float = 0.0
-    forces: float = 0.0
-    stress: float = 0.0
-    charges: float = 0.0
-    dipole: float = 0.0
-    quadrupole: float = 0.0
+    energy: NotNegative = 0.0
+    forces: NotNegative = 0.0
+    stress: NotNegative = 0.0
+    charges: NotNegative = 0.0
+    dipole: NotNegative = 0.0
+    quadrupole: NotNegative = 0.0
 
     def __post_init__(self):
-        values = dataclasses.asdict(self)
-        if min(values.values()) < 0 or not any(values.values()):
-            raise InputError(f"Weights must not be negative nor all zero, got {values}.")
+        check_fields(self)
+        if not any(dataclasses.asdict(self).values()):
+            raise InputError("Weights must not all be zero: there is nothing to train on.")
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -78,32 +79,23 @@ class Stage:
     train: tuple[str, ...] = PARTS
     weights: Weights = dataclasses.field(default_factory=lambda: Weights(energy=100.0, forces=1.0))
     optimiser: str = "adam"
-    epochs: int | None = None
-    batch_size: int = 10
-    averaging: float | None = None
-    patience: int = 0
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    clip: float | None = None
+    epochs: Count | None = None
+    batch_size: Count = 10
+    averaging: Annotated[float, Limits(least=0.0, below=1.0)] | None = None
+    patience: Annotated[int, Limits(least=0)] = 0
+    learning_rate: Positive | None = None
+    weight_decay: NotNegative | None = None
+    clip: Positive | None = None
     kalman: Kalman | None = None
 
     def __post_init__(self):
+        check_fields(self)
         self._fill_in()
         for part in self.train:
             if part not in PARTS:
                 raise InputError(f"Unknown part `{part}` in `train`. {suggestion(part, PARTS)}")
-        positive = (self.epochs, self.batch_size, self.learning_rate)
-        if not self.train or min(one for one in positive if one is not None) <= 0:
-            raise InputError(
-                "A stage needs something to train and positive `epochs`, `batch_size` and "
-                f"`learning_rate`, got {self}."
-            )
-        averaging, clip = self.averaging or 0.0, 1.0 if self.clip is None else self.clip
-        if not 0 <= averaging < 1 or clip <= 0 or self.patience < 0:
-            raise InputError(
-                "`averaging` must be in [0, 1), `clip` positive and `patience` not negative, got "
-                f"{self.averaging}, {self.clip} and {self.patience}."
-            )
+        if not self.train:
+            raise InputError(f"Stage `{self.name}` trains no part. {suggestion('', PARTS)}")
 
     def _fill_in(self) -> None:
         """Set what was left to the optimiser, and refuse what belongs to another one."""
@@ -117,7 +109,7 @@ class Stage:
                 object.__setattr__(self, name, own.get(name))
             elif name not in own:
                 raise InputError(
-                    f"`{name}` is no setting of the optimiser `{self.optimiser}`, which stage "
+                    f"`{name}` is not a setting of the optimiser `{self.optimiser}`, which stage "
                     f"`{self.name}` is trained with. Leave it out."
                 )
 

@@ -164,7 +164,7 @@ def test_a_training_starts_from_a_model_file(outcome, data):
         ("seed = 3", 'seed = "3"', r"train\.toml: seed must be int, got '3'"),
         ('train = "data', 'train = "date', r"There is no data file .*date\.xyz"),
         ('["terms"]', '["term"]', r"Unknown part `term` in `train`\. Did you mean `terms`\?"),
-        ("0.25", "1.25", r"`validation_fraction` must be in \[0, 1\), got 1\.25"),
+        ("0.25", "1.25", r"validation_fraction must be at least 0 and below 1, got 1\.25"),
         ("[data]", '[data]\nkeys = {enrgy = "e"}', r"Unknown key `enrgy` in .*keys\. Did you mean"),
         (
             "[data]",
