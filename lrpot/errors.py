@@ -8,6 +8,14 @@ class InputError(ValueError):
     """Input that cannot be used: says what is wrong, what was found and what to do."""
 
 
+class FileError(InputError, OSError):
+    """A file or folder that cannot be written: says which one and why."""
+
+
+class NonFiniteUpdateError(InputError, FloatingPointError):
+    """A training stopped before an update that would have made parameters infinite or NaN."""
+
+
 class InputWarning(UserWarning):
     """Input that can be used, but perhaps not as it was meant."""
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lrpot.errors import InputError
+from lrpot.files import replacing
 
 if TYPE_CHECKING:
     from lrpot.md import Trajectory
@@ -209,6 +210,9 @@ def energy_conservation(trajectory: "Trajectory", path: str | Path) -> None:
 
 
 def _write(figure: Figure, path: str | Path) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    plt.close(figure)
+    kind = Path(path).suffix.removeprefix(".") or None
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            figure.savefig(file, format=kind)
+    finally:
+        plt.close(figure)

@@ -22,12 +22,12 @@ def quickstart(
     folder: Annotated[Path, typer.Option(help="For models, trajectory and plots.")] = Path(
         "quickstart"
     ),
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0, max=2**32 - 1)] = 0,
 ) -> None:
     """Train 2G and 4G on carbon chains, compare them, run molecular dynamics (2 minutes)."""
     from lrpot.quickstart import quickstart as run
 
-    run(folder, seed=seed, say=console.print, progress=console.is_terminal)
+    run(folder, seed=seed, say=console.print)
 
 
 @app.command()
@@ -45,7 +45,11 @@ def train(
     from lrpot.training.devices import join, writes
 
     join(coordinator, processes, process)
-    _, evaluation = run(config, progress=console.is_terminal, report=show_usage)
+    try:
+        _, evaluation = run(config, report=show_usage)
+    except KeyboardInterrupt:
+        console.print("Interrupted. The same command goes on from the last checkpoint.")
+        raise
     if evaluation is not None and writes():
         console.print(groups_table(evaluation))
 

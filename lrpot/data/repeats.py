@@ -27,9 +27,7 @@ def repeated(
     """
     kinds: dict[Any, list[int]] = {}
     for number, one in enumerate(structures):
-        composition = tuple(np.sort(one.system.numbers).tolist())
-        kind = composition, float(one.system.total_charge), one.system.pbc
-        kinds.setdefault(kind, []).append(number)
+        kinds.setdefault(_kind(one), []).append(number)
     for chosen in kinds.values():
         prints = {number: _fingerprint(structures[number]) for number in chosen}
         means = {number: float(one.mean()) for number, one in prints.items()}
@@ -41,6 +39,25 @@ def repeated(
                 if np.abs(prints[other] - prints[number]).max() <= same:
                     first, second = (structures[one] for one in sorted((number, other)))
                     yield first, second, _differences(first, second, tolerances)
+
+
+def count_distinct(structures: Sequence[Structure], *, at_most: int, same: float = 1e-3) -> int:
+    """How many different structures there are; the count ends at `at_most`.
+
+    What is the same is said at `repeated`.
+    """
+    found: list[tuple[Any, np.ndarray]] = []
+    for one in structures:
+        kind, shape = _kind(one), _fingerprint(one)
+        if any(
+            kind == other and np.abs(shape - known).max(initial=0.0) <= same
+            for other, known in found
+        ):
+            continue
+        found.append((kind, shape))
+        if len(found) == at_most:
+            break
+    return len(found)
 
 
 def distances_of(structure: Structure, order: np.ndarray | None = None) -> np.ndarray:
@@ -55,6 +72,12 @@ def distances_of(structure: Structure, order: np.ndarray | None = None) -> np.nd
         positions, cell=np.asarray(structure.system.cell), pbc=structure.system.pbc
     )
     return lengths[np.triu_indices(len(positions), 1)]
+
+
+def _kind(structure: Structure) -> tuple[tuple[int, ...], float, Any]:
+    """What is equal of structures that may be the same."""
+    system = structure.system
+    return tuple(np.sort(system.numbers).tolist()), float(system.total_charge), system.pbc
 
 
 def _fingerprint(structure: Structure) -> np.ndarray:

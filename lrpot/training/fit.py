@@ -10,11 +10,13 @@ import equinox as eqx
 import numpy as np
 
 from lrpot.charges import Equilibration
-from lrpot.checkpoint import fingerprint, read_checkpoint, read_notes, write_checkpoint
+from lrpot.checkpoint import fingerprint, read_checkpoint
 from lrpot.committee import Committee, unstacked
+from lrpot.config import Seed, convert
 from lrpot.data import LABELS, Batch, Structure, make_batches
 from lrpot.electrostatics import CoulombSum
-from lrpot.errors import InputError
+from lrpot.errors import InputError, NonFiniteUpdateError
+from lrpot.files import try_folder
 from lrpot.potential import Potential
 from lrpot.training.calibrate import (
     calibrate,
@@ -27,8 +29,18 @@ from lrpot.training.calibrate import (
 from lrpot.training.devices import find_devices, writes
 from lrpot.training.keep import KEEP_AT_MOST, keep_geometry, kept_bytes
 from lrpot.training.loss import predict_batch
+from lrpot.training.notes import (
+    Notes,
+    conclude,
+    not_finite,
+    resumption,
+    stored_notes,
+    summary,
+    write_notes,
+)
 from lrpot.training.progress import Reporter, reporter
 from lrpot.training.stages import Stage, check_stages, default_stages
+from lrpot.training.sufficiency import check_surroundings, warn_of_data
 from lrpot.training.trainer import NotFinite, Trainer
 from lrpot.training.uncertainty import calibrate_uncertainty
 
@@ -65,18 +77,6 @@ class Fit(Generic[Model]):
                 if len(one) > 1
             )
         )
-
-
-@dataclasses.dataclass
-class _Notes:
-    """What a checkpoint says beside its arrays."""
-
-    fingerprint: str
-    stage: int = 0
-    epoch: int = 0
-    best_loss: float | list[float] = float("inf")
-    waited: int = 0
-    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 def fit(
@@ -125,28 +125,42 @@ def fit(
             use all of their devices; only the first writes files.
         bootstrap: Whether each member of a committee sees a sample of the training data of its
             own, drawn with replacement.
-        progress: Whether to show a progress bar.
+        progress: Whether to say what is done: with a progress bar in a terminal, elsewhere with a
+            line now and then.
 
     Raises:
-        InputError: If the data lack what the stages train on, hold an unknown element, or the
-            folder holds the checkpoint of another training.
-        FloatingPointError: If an update is not finite; it is not made, and structures that cause it
-            are named.
+        InputError: If the data lack what the stages train on, hold an unknown element, do not
+            differ in geometry, or the folder holds the checkpoint of another training.
+        FileError: If the folder cannot be written to, or the disk is full. The last checkpoint is
+            kept, and the same call goes on from it.
+        NonFiniteUpdateError: If an update is not finite; it is not made, and structures that cause
+            it are named.
+
+    Warns:
+        InputWarning: If there are few different structures, labels do not vary, or the errors on
+            the validation data say that the training data are overfitted.
     """
     if not train:
-        raise InputError("There are no structures to train on.")
+        raise InputError(
+            "There are no structures to train on. Give some, or hold out fewer for validation."
+        )
+    seed = convert(Seed, seed, "`seed`")
     members = potential.members if isinstance(potential, Committee) else (potential,)
     stages = default_stages(potential, train) if stages is None else tuple(stages)
     check_stages(stages, potential, train)
     shared = find_devices(devices)
     folder = None if folder is None else Path(folder)
+    if folder is not None and writes():
+        try_folder(folder)
+    labels = [name for name in LABELS if any(getattr(one.weights, name) for one in stages)]
+    warn_of_data(train, labels)
     settings = (stages, atomic_energies, scaling, keep, bootstrap, seed)
     data = [
         (one.system, one.weight, [getattr(one, label) for label in LABELS])
         for one in (*train, *validation)
     ]
-    notes = _Notes(fingerprint(repr(settings), len(train), potential, data))
-    stored = _stored_notes(folder, notes)
+    notes = Notes(fingerprint(repr(settings), len(train), potential, data))
+    stored = stored_notes(folder, notes)
 
     charge_models = [one.charge_model for one in members]
     members = [_factorised(one, (*train, *validation)) for one in members]
@@ -160,6 +174,7 @@ def fit(
             calibrate(one, train, batches, atomic_energies=atomic_energies, scaling=scaling)
             for one in members
         ]
+        check_surroundings(members[0])
     offsets = offsets_of(members[0])
     members = [with_offsets(one, offsets_of(one) - offsets) for one in members]
     batches = [
@@ -178,10 +193,17 @@ def fit(
         notes = stored
 
     with reporter(progress and writes(), stages, notes.history) as report:
+        report.say(summary(potential, train, validation, labels))
+        report.say(resumption(stored, stages, folder))
         for number in range(notes.stage, len(stages)):
             if number > notes.stage:
                 notes = dataclasses.replace(
-                    notes, stage=number, epoch=0, best_loss=float("inf"), waited=0
+                    notes,
+                    stage=number,
+                    epoch=0,
+                    best_loss=float("inf"),
+                    best_epoch=0,
+                    waited=0,
                 )
             resumed = folder is not None and stored is not None and number == stored.stage
             if new and not resumed:
@@ -262,7 +284,7 @@ def _emphasis(
 
 def _run(
     stage: Trainer,
-    notes: _Notes,
+    notes: Notes,
     names: list[list[str]],
     folder: Path | None,
     checkpoint_seconds: float,
@@ -271,6 +293,15 @@ def _run(
     settings = stage.settings
     begun = time.monotonic() - (notes.history[-1]["seconds"] if notes.epoch else 0.0)
     written = time.monotonic()
+    if folder is not None and writes():
+        try_folder(folder, stage.n_bytes)
+    if not notes.epoch:
+        learnt = " and ".join(part.replace("_", " ") for part in settings.train)
+        wanted = ", ".join(stage.weights)
+        report.say(
+            f"Stage {settings.name}: {settings.epochs} epochs of {settings.optimiser} train "
+            f"{learnt} on {wanted}."
+        )
     while notes.epoch != settings.epochs:
         if settings.patience and notes.waited >= settings.patience:
             break
@@ -282,7 +313,7 @@ def _run(
                 for number, rows in failed.looked_at.items()
                 for row in stage.spoilt(number, rows)
             ]
-            raise FloatingPointError(_not_finite(settings, notes.epoch + 1, spoilt)) from None
+            raise NonFiniteUpdateError(not_finite(settings, notes.epoch + 1, spoilt)) from None
         validation_errors, validation_loss = stage.validate()
         notes.epoch += 1
         row = {
@@ -297,35 +328,18 @@ def _run(
         better = np.asarray(validation_loss is None or validation_loss < notes.best_loss)
         if validation_loss is not None:
             notes.best_loss = np.minimum(validation_loss, notes.best_loss).tolist()
+        notes.best_epoch = np.where(better, notes.epoch, notes.best_epoch).tolist()
         if better.any():
             notes.waited = 0
             stage.keep_best(better)
-        report(row)
+        report.row(row)
         last = notes.epoch == settings.epochs
         due = last or time.monotonic() - written > checkpoint_seconds
         if folder is not None and due and writes():
-            write_checkpoint(folder, (stage.state, stage.rest), dataclasses.asdict(notes))
+            write_notes(folder, stage, notes)
             written = time.monotonic()
+    conclude(settings.name, notes, report)
     return stage.result()
-
-
-def _not_finite(settings: Stage, epoch: int, spoilt: list[str]) -> str:
-    message = (
-        f"Training stopped before an update that is not finite, in epoch {epoch} of stage "
-        f"`{settings.name}`. "
-    )
-    if spoilt:
-        shown = "; ".join(spoilt[:5])
-        return (
-            f"{message}The error or its gradient is not finite for {shown}: look at geometry and "
-            "labels, `lrpot check` helps, and leave out what is wrong."
-        )
-    remedy = {
-        "adam": "Lower `learning_rate`",
-        "kalman": "Give `noise` a first value",
-        "lbfgs": "Begin with some epochs of `adam`",
-    }
-    return f"{message}{remedy[settings.optimiser]}, or look for outliers with `lrpot check`."
 
 
 def _with_charge_input(
@@ -344,16 +358,3 @@ def _with_charge_input(
     else:
         return potential
     return scale_charge_input(potential, batches, charges)
-
-
-def _stored_notes(folder: Path | None, notes: _Notes) -> _Notes | None:
-    stored = None if folder is None else read_notes(folder)
-    if stored is None:
-        return None
-    if stored.get("fingerprint") != notes.fingerprint:
-        raise InputError(
-            f"{folder} holds the checkpoint of another training: its data, first parameters, "
-            "stages or seed differ. Train in another folder, or delete the checkpoint to start "
-            "over."
-        )
-    return _Notes(**stored)

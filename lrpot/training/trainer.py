@@ -111,6 +111,12 @@ class Trainer:
         """Go on from a state, which may come from a file."""
         self.state, self.rest = self.devices.place((state, rest))
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of what a checkpoint stores."""
+        arrays = eqx.filter((self.state, self.rest), eqx.is_array)
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+
     def keep_charges(self) -> None:
         """Compute charges once, if this stage leaves them alone; members of a committee differ."""
         if "charge_model" in self.settings.train or self.is_committee:

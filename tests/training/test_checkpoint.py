@@ -1,6 +1,7 @@
 """A training that is killed ends where the unbroken one ends, or says why it cannot go on."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from lrpot.checkpoint import (
     read_notes,
     write_checkpoint,
 )
+from lrpot.errors import FileError
 from lrpot.training import charge_stage, energy_stage, fit
 
 TRAINING = """
@@ -316,3 +318,44 @@ def interrupted(trainer):
         return made[0]
 
     return make
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_training_goes_on_from_it(
+    tiny, molecules, tmp_path, monkeypatch, capsys
+):
+    stage = energy_stage(epochs=3, batch_size=8)
+
+    def train(folder, **settings):
+        return fit(
+            tiny.potential("hdnnp_2g"),
+            molecules[:8],
+            stages=(stage,),
+            folder=folder,
+            checkpoint_seconds=0.0,
+            **settings,
+        )
+
+    unbroken = train(None, progress=False)
+    original = type(tmp_path).write_bytes
+
+    def full_at_the_second(path, content):
+        if (tmp_path / FILE).exists():
+            original(path, content[:100])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        original(path, content)
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full_at_the_second)
+    message = r"after epoch 2 of stage `energies`.*No space left on device\. Make room.* is kept"
+    with pytest.raises(FileError, match=message):
+        train(tmp_path)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert read_notes(tmp_path)["epoch"] == 1
+    resumed = train(tmp_path)
+    said = capsys.readouterr().out
+    assert f"Resuming the training in {tmp_path} after epoch 1 of 3 of stage energies." in said
+    assert "Stage energies: kept epoch 3 of 3, the last: training energy " in said
+    for one, other in zip(
+        jax.tree.leaves(unbroken.potential), jax.tree.leaves(resumed.potential), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
