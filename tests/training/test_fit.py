@@ -408,13 +408,13 @@ def test_stages_that_cannot_work_are_refused(tiny, molecules, recipe, stages, me
     ("settings", "message"),
     [
         ({"train": ("term",)}, r"Unknown part `term` in `train`\. Did you mean `terms`\?"),
-        ({"train": ()}, "needs something to train"),
-        ({"epochs": 0}, "positive `epochs`"),
-        ({"batch_size": 0}, "positive `epochs`, `batch_size`"),
+        ({"train": ()}, "trains no part"),
+        ({"epochs": 0}, "`epochs` must be at least 1, got 0"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "`learning_rate`"),
-        ({"averaging": 1.0}, r"`averaging` must be in \[0, 1\)"),
-        ({"clip": 0.0}, "`clip` positive"),
-        ({"patience": -1}, "`patience` not negative"),
+        ({"averaging": 1.0}, "`averaging` must be at least 0 and below 1, got 1.0"),
+        ({"clip": 0.0}, "`clip` must be above 0, got 0.0"),
+        ({"patience": -1}, "`patience` must be at least 0, got -1"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -425,7 +425,7 @@ def test_settings_of_a_stage_are_checked(settings, message):
 
 @pytest.mark.parametrize("values", [{"energy": -1.0, "forces": 1.0}, {}])
 def test_weights_are_positive_and_not_all_zero(values):
-    with pytest.raises(lrpot.InputError, match="must not be negative nor all zero"):
+    with pytest.raises(lrpot.InputError, match=r"must be at least 0, got -1|must not all be zero"):
         Weights(**values)
 
 

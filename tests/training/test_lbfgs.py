@@ -89,5 +89,5 @@ def test_the_usual_stages_can_be_trained_with_it(tiny, molecules):
     stages = default_stages(tiny.potential("hdnnp_4g"), molecules, optimiser="lbfgs")
     assert [one.name for one in stages] == ["charges", "energies"]
     assert all(one.epochs == 300 and one.learning_rate is None for one in stages)
-    with pytest.raises(lrpot.InputError, match="`learning_rate` is no setting"):
+    with pytest.raises(lrpot.InputError, match="`learning_rate` is not a setting"):
         charge_stage(optimiser="lbfgs", learning_rate=1e-3)
