@@ -4,7 +4,7 @@ from typing import Annotated
 
 import numpy as np
 
-from lrpot.config import Limits, Positive, checked
+from lrpot.config import Limits, checked
 from lrpot.descriptors.acsf import ACSF, Angular, Radial
 from lrpot.descriptors.angles import CosinePowers
 from lrpot.descriptors.scaling import identity_scaling
@@ -15,8 +15,8 @@ from lrpot.errors import InputError
 FIRST_SHELL = 0.8
 """Centre of the innermost radial function, in Å: short of the shortest bond but H-H."""
 
-Reach = Annotated[float, Limits(above=0.0, most=100.0)]
-"""A cutoff, in Å. What lies further away acts through charges."""
+Reach = Annotated[float, Limits(least=0.1, most=100.0)]
+"""A cutoff, in Å. No atom is closer, and what lies further away acts through charges."""
 
 FUNCTIONS_AT_MOST = 20_000
 """Of a set; thousands are slow already."""
@@ -28,7 +28,7 @@ def default_acsf(
     *,
     cutoff: Reach = 6.0,
     angular_cutoff: Reach | None = None,
-    spacing: Positive = 0.52,
+    spacing: Annotated[float, Limits(least=1e-3)] = 0.52,
     shells: Annotated[int, Limits(least=1, most=1000)] = 3,
     zetas: tuple[Annotated[float, Limits(above=0.0, most=1000.0)], ...] = (1.0, 2.0, 4.0),
     function: str = "tanh3",
