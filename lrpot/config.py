@@ -29,7 +29,7 @@ class Limits:
     Attributes:
         least, most: The smallest and the largest value.
         above, below: What the value must be above and below.
-        infinite: Whether it may be infinite.
+        infinite: Whether it may be infinite, too.
     """
 
     least: float | int = -math.inf
@@ -40,11 +40,9 @@ class Limits:
 
     def hold(self, value: float | int) -> bool:
         """Whether a value is in the range."""
-        if not (math.isfinite(value) or (self.infinite and not math.isnan(value))):
-            return False
-        return self.least <= value <= self.most and (
-            self.infinite or self.above < value < self.below
-        )
+        if isinstance(value, float) and not math.isfinite(value):
+            return self.infinite and value > 0
+        return self.least <= value <= self.most and self.above < value < self.below
 
     def __str__(self):
         parts = [
@@ -63,7 +61,7 @@ class Limits:
 Positive = Annotated[float, Limits(above=0.0)]
 NotNegative = Annotated[float, Limits(least=0.0)]
 Share = Annotated[float, Limits(above=0.0, most=1.0)]
-Count = Annotated[int, Limits(least=1)]
+Count = Annotated[int, Limits(least=1, most=2**31 - 1)]
 Seed = Annotated[int, Limits(least=0, most=2**32 - 1)]
 """Of random numbers: JAX without 64 bits takes no larger one."""
 

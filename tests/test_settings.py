@@ -91,7 +91,7 @@ def untrained(recipe="hdnnp_4g", **tables):
         (dict(seed=-1), r"seed must be at least 0"),
         (dict(members=1000000), r"members must be at least 1 and at most 100, got 1000000"),
         (dict(members=0), r"members must be at least 1 and at most 100, got 0"),
-        (dict(devices=-1), r"devices must be at least 0, got -1"),
+        (dict(devices=-1), r"devices must be at least 0 and at most 65536, got -1"),
         (
             dict(data=dict(train="x", validation_fraction=NAN)),
             r"validation_fraction must be at least 0",
@@ -102,8 +102,10 @@ def untrained(recipe="hdnnp_4g", **tables):
             r"`validation` names a file, and `validation_fraction`.*Leave one",
         ),
         (dict(data=dict(train="a\0b")), r"must not contain the character 0"),
-        (dict(stages=[dict(epochs=0)]), r"epochs must be at least 1, got 0"),
-        (dict(stages=[dict(batch_size=-1)]), r"batch_size must be at least 1, got -1"),
+        (dict(stages=[dict(epochs=0)]), r"epochs must be at least 1 and at most 2147483647, got 0"),
+        (dict(stages=[dict(epochs=10**400)]), r"epochs must be at least 1 and at most 2147483647"),
+        (dict(data=dict(train="x", charge_tolerance=NAN)), r"charge_tolerance must be at least 0"),
+        (dict(stages=[dict(batch_size=-1)]), r"batch_size must be at least 1 and .*, got -1"),
         (dict(stages=[dict(learning_rate=0)]), r"learning_rate must be above 0, got 0"),
         (dict(stages=[dict(learning_rate=NAN)]), r"learning_rate must be above 0, got nan"),
         (dict(stages=[dict(weights=dict(energy=-1))]), r"energy must be at least 0, got -1"),
@@ -154,6 +156,11 @@ def test_numbers_of_numpy_and_lists_are_taken_in_python():
     assert [one.shape for one in potential.terms["short_range"].networks.biases] == [(1, 3), (1, 1)]
 
 
+def test_a_tolerance_may_be_infinite():
+    settings = {"data": {"train": "data.xyz", "charge_tolerance": INF}}
+    assert from_mapping(TrainSettings, settings).data.charge_tolerance == INF
+
+
 def test_an_element_that_the_potential_does_not_have_is_told():
     with pytest.warns(InputWarning, match=r"`widths` names N, which this potential does not have"):
         lrpot.hdnnp_4g(("H",), widths={"H": 0.3, "N": 0.7}, key=jax.random.key(0))
@@ -162,8 +169,8 @@ def test_an_element_that_the_potential_does_not_have_is_told():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Stage(epochs=0), r"`epochs` must be at least 1, got 0"),
-        (lambda: Stage(patience=-1), r"`patience` must be at least 0, got -1"),
+        (lambda: Stage(epochs=0), r"`epochs` must be at least 1 and at most 2147483647, got 0"),
+        (lambda: Stage(patience=-1), r"`patience` must be at least 0 and .*, got -1"),
         (lambda: Weights(forces=NAN), r"`forces` must be at least 0, got nan"),
         (lambda: Kalman(noise=0.0), r"`noise` must be above 0, got 0"),
         (lambda: Kalman(forces=1.5), r"`forces` must be above 0 and at most 1, got 1.5"),

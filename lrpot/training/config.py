@@ -92,7 +92,7 @@ class TrainSettings:
     scaling: str = "sigma"
     keep: bool = True
     seed: Seed = 0
-    devices: Annotated[int, Limits(least=0)] = 0
+    devices: Annotated[int, Limits(least=0, most=65536)] = 0
     members: Annotated[int, Limits(least=1, most=100)] = 1
     bootstrap: bool = False
     folder: str = "training"

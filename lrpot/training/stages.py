@@ -82,7 +82,7 @@ class Stage:
     epochs: Count | None = None
     batch_size: Count = 10
     averaging: Annotated[float, Limits(least=0.0, below=1.0)] | None = None
-    patience: Annotated[int, Limits(least=0)] = 0
+    patience: Annotated[int, Limits(least=0, most=2**31 - 1)] = 0
     learning_rate: Positive | None = None
     weight_decay: NotNegative | None = None
     clip: Positive | None = None
