@@ -1,4 +1,4 @@
-"""What is raised when the input is wrong, and the nearest right name."""
+"""Errors and warnings about the input, and the nearest right name."""
 
 import difflib
 from collections.abc import Iterable

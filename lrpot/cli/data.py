@@ -16,6 +16,7 @@ from lrpot.cli.common import (
     keys_of,
     show_usage,
 )
+from lrpot.errors import InputError
 
 
 @app.command()
@@ -53,6 +54,16 @@ def check(
                 console.print(sentence, markup=False, soft_wrap=True)
 
 
+def _periods(words: str | None) -> tuple[bool, ...] | None:
+    """`T T F`, or `TTF`, as three booleans."""
+    if words is None:
+        return None
+    letters = words.replace(" ", "").upper()
+    if len(letters) != 3 or set(letters) - {"T", "F"}:
+        raise InputError(f'--pbc takes three letters T or F, such as "T T F", got {words!r}.')
+    return tuple(letter == "T" for letter in letters)
+
+
 @app.command()
 def convert(
     source: Path,
@@ -62,6 +73,10 @@ def convert(
     seed: Annotated[
         int, typer.Option(help="Of the weights of an untrained potential.", min=0, max=2**32 - 1)
     ] = 0,
+    pbc: Annotated[
+        str | None,
+        typer.Option(help='Periods of structures in an input.data, "T T F" for slabs.'),
+    ] = None,
 ) -> None:
     """Between RuNNer or n2p2 and lrpot: a potential, or a file of structures.
 
@@ -71,4 +86,4 @@ def convert(
     """
     from lrpot.interop.n2p2.convert import convert as run
 
-    console.print(run(source, target, length=length, energy=energy, seed=seed))
+    console.print(run(source, target, length=length, energy=energy, seed=seed, pbc=_periods(pbc)))

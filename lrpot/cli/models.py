@@ -28,9 +28,12 @@ def info(
         _print_versions()
     if model is not None:
         from lrpot.describe import describe
+        from lrpot.interop.n2p2 import unknown_keywords
         from lrpot.interop.n2p2.convert import load_any
 
-        _print(describe(load_any(model, length=length, energy=energy)))
+        lines = describe(load_any(model, length=length, energy=energy))
+        unknown = unknown_keywords(model / "input.nn") if model.is_dir() else ()
+        _print(lines | ({"unknown keywords": ", ".join(unknown)} if unknown else {}))
 
 
 def _print_versions() -> None:

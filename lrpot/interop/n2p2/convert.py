@@ -1,5 +1,6 @@
 """Files of RuNNer and n2p2 to files of lrpot and back: what `lrpot convert` does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def convert(
     length: str = "bohr",
     energy: str = "Ha",
     seed: int = 0,
+    pbc: Sequence[bool] | None = None,
 ) -> str:
     """Convert a potential or a file of structures, by what the source is.
 
@@ -31,6 +33,7 @@ def convert(
         target: What to write: the respective other.
         length, energy: Units of the files of RuNNer or n2p2.
         seed: Of the first weights of an untrained potential.
+        pbc: Of a `.data` file, as in `read_structures`.
 
     Returns:
         What was done, in words.
@@ -39,6 +42,8 @@ def convert(
     units: dict[str, Any] = dict(length=length, energy=energy)
     if not source.exists():
         raise InputError(f"There is no file or folder {source}.")
+    if pbc is not None and source.suffix != ".data":
+        raise InputError(f"`pbc` is for structures in an input.data, and {source} is none.")
     if source.is_dir():
         save(target, read_potential(source, **units))
         return f"Read {source}/ ({length}, {energy}), wrote the model file {target}."
@@ -46,7 +51,7 @@ def convert(
         save(target, new_potential(source, **units, key=jax.random.key(seed)))
         return f"Made an untrained potential of {source} ({length}, {energy}), wrote {target}."
     if source.suffix == ".data":
-        structures = read_structures(source, **units)
+        structures = read_structures(source, **units, pbc=pbc)
         write_xyz(target, structures)
         return f"Wrote {len(structures)} structures to {target} (Å, eV)."
     if source.suffix in (".xyz", ".extxyz"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from lrpot.elements import SYMBOLS
 from lrpot.errors import InputError
-from lrpot.interop.n2p2.settings import Line, Settings, parse_float, read_text
+from lrpot.interop.n2p2.settings import Line, Settings, parse_float, read_lines
 from lrpot.networks import ElementNetworks
 
 ACTIVATION_LETTERS = {
@@ -37,12 +37,12 @@ class Shape:
 
 def read_shapes(settings: Settings, elements: Sequence[int], network: str) -> dict[int, Shape]:
     """Shape of the network of each element; `network` is `short` or `electrostatic`."""
-    depth = settings.one(f"global_hidden_layers_{network}").integer_at(0)
+    depth = settings.one(f"global_hidden_layers_{network}").at_most(1).integer_at(0)
     nodes_line = settings.one(f"global_nodes_{network}")
     letters_line = settings.one(f"global_activation_{network}")
     depths = dict.fromkeys(elements, depth)
     for line in settings.all(f"element_hidden_layers_{network}"):
-        depths[_member(line, elements)] = line.integer_at(1)
+        depths[_member(line, elements)] = line.at_most(2).integer_at(1)
     nodes = {element: _integers(nodes_line, 0) for element in elements}
     letters = {element: _letters(letters_line, 0) for element in elements}
     for line in settings.all(f"element_nodes_{network}"):
@@ -172,7 +172,7 @@ def write_network(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -
 
 def _read_one(path: Path, sizes: Sequence[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     numbers = []
-    for count, text in enumerate(read_text(path).splitlines(), start=1):
+    for count, text in read_lines(path):
         words = text.split("#")[0].split()
         if words:
             numbers.append(parse_float(words[0], Line(path, count, ())))

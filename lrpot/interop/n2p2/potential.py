@@ -1,7 +1,7 @@
 """Reading a potential of RuNNer 1 or n2p2, and making a new one of its form."""
 
 import dataclasses
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,17 +14,26 @@ from lrpot.charges import Equilibration, LocalCharges
 from lrpot.descriptors import ACSF, Scaling, identity_scaling
 from lrpot.electrostatics import CoulombMap, CoulombSum, Screening
 from lrpot.elements import SYMBOLS
-from lrpot.errors import InputError
+from lrpot.errors import InputError, InputWarning
 from lrpot.interop.n2p2.ewald import truncated_sum
-from lrpot.interop.n2p2.functions import CORES, CUTOFF_TYPES, build_parts, read_functions
+from lrpot.interop.n2p2.functions import (
+    CORES,
+    CUTOFF_TYPES,
+    Function,
+    build_parts,
+    read_functions,
+    write_function,
+)
 from lrpot.interop.n2p2.networks import read_networks, read_shapes
+from lrpot.interop.n2p2.plausible import about_potential
+from lrpot.interop.n2p2.scaling import read_scaling
 from lrpot.interop.n2p2.settings import (
     ENERGIES,
     LENGTHS,
     Line,
     Settings,
     parse_float,
-    read_text,
+    read_lines,
     unit,
 )
 from lrpot.models import hdnnp_2g, hdnnp_4g
@@ -34,12 +43,6 @@ from lrpot.terms import Coulomb, Offsets, ShortRange
 
 TYPES = {"2": 2, "2G-HDNNP": 2, "4": 4, "4G-HDNNP": 4, "10": 10, "Q-HDNNP": 10}
 """Values of `nnp_type`."""
-
-SCALING_FLAGS = (
-    "scale_symmetry_functions",
-    "center_symmetry_functions",
-    "scale_symmetry_functions_sigma",
-)
 
 
 def read_potential(
@@ -70,12 +73,15 @@ def read_potential(
         truncate_ewald_for: Reproduce the truncated Ewald sum that n2p2 does, by `ewald_prec`,
             for this system, and for no other: the cutoffs depend on volume and number of atoms.
 
+    Warns:
+        InputWarning: If cutoffs, Gaussian widths or energies of free atoms look like those of other
+            units, or a keyword looks like a misspelt one.
+
     Raises:
         InputError: If anything is missing, contradictory or unknown; file and line are named.
     """
     folder = Path(folder)
-    sizes = unit(length, LENGTHS, "length"), unit(energy, ENERGIES, "energy")
-    return _Reader(folder / "input.nn", *sizes, accuracy, truncate_ewald_for).potential()
+    return _Reader(folder / "input.nn", length, energy, accuracy, truncate_ewald_for).potential()
 
 
 def new_potential(
@@ -104,8 +110,12 @@ def new_potential(
         InputError: As `read_potential`; or if networks are not the same for all elements, or have
             different activations in their hidden layers, or any but a linear output.
     """
-    sizes = unit(length, LENGTHS, "length"), unit(energy, ENERGIES, "energy")
-    return _Reader(Path(path), *sizes, accuracy, None).untrained(nnp_type, key)
+    return _Reader(Path(path), length, energy, accuracy, None).untrained(nnp_type, key)
+
+
+def unknown_keywords(path: str | Path) -> tuple[str, ...]:
+    """Keywords of an `input.nn` that are neither used nor known to be without effect."""
+    return Settings(Path(path)).unknown
 
 
 class _Reader:
@@ -114,13 +124,15 @@ class _Reader:
     def __init__(
         self,
         path: Path,
-        length: float,
-        energy: float,
+        length: str,
+        energy: str,
         accuracy: float,
         truncate_for: System | None,
     ):
         self.folder = folder = path.parent
-        self.length, self.energy = length, energy
+        self.units = length, energy
+        self.length = unit(length, LENGTHS, "length")
+        self.energy = unit(energy, ENERGIES, "energy")
         self.accuracy, self.truncate_for = accuracy, truncate_for
         if next(folder.glob("weights_short.*"), None) is not None:
             raise InputError(
@@ -134,9 +146,11 @@ class _Reader:
     def potential(self) -> Potential:
         settings, elements = self.settings, self.elements
         functions = read_functions(settings, elements)
+        self._warn(functions)
         n_inputs = {element: len(found) for element, found in functions.items()}
         parts, columns = build_parts(functions, elements, self._cutoff_type(), self.length)
-        descriptor = ACSF(parts, self._scaling(n_inputs), columns)
+        scaling = read_scaling(self.folder / "scaling.data", settings, n_inputs)
+        descriptor = ACSF(parts, scaling, columns)
         divide = "normalize_nodes" in settings
         shared: dict[str, Any] = dict(n_inputs=n_inputs, width=descriptor.n_features, divide=divide)
         charge_model = None
@@ -167,6 +181,7 @@ class _Reader:
                 f"{self.settings.path} is of type {kind}; potentials of types 2 and 4 can be made."
             )
         functions = read_functions(self.settings, self.elements)
+        self._warn(functions)
         parts, columns = build_parts(functions, self.elements, self._cutoff_type(), self.length)
         scaling = identity_scaling(self.elements, max(map(len, functions.values())))
         common: dict[str, Any] = dict(descriptor=ACSF(parts, scaling, columns), key=key)
@@ -192,6 +207,28 @@ class _Reader:
             terms={**potential.terms, "coulomb": Coulomb(self._screening())},
         )
 
+    def _warn(self, functions: dict[int, list[Function]]) -> None:
+        """Tell what the files probably mean but do not say."""
+        settings, elements = self.settings, self.elements
+        told = settings.doubts(charged=self.kind != 2)
+        given = settings.by_element("atom_energy", elements)
+        missing = [SYMBOLS[one] for one in elements if given and one not in given]
+        if missing:
+            told.append(f"`atom_energy` is missing for {', '.join(missing)} and taken as 0.")
+        for element, found in functions.items():
+            twice = [one for at, one in enumerate(found[1:]) if found[at] == one]
+            if twice:
+                line = write_function(element, twice[0])
+                told.append(f"{len(twice)} symmetry functions stand there twice, such as `{line}`.")
+        told += about_potential(
+            *self.units,
+            cutoff=max(one.cutoff for found in functions.values() for one in found),
+            widths=settings.by_element("fixed_gausswidth", elements) if self.kind == 4 else {},
+            atom_energies=given,
+        )
+        for one in told:
+            warnings.warn(f"{settings.path}: {one}", InputWarning, stacklevel=4)
+
     def _shape(self, network: str) -> tuple[tuple[int, ...], str]:
         """Hidden layers and their activation, the same for all elements."""
         shapes = set(read_shapes(self.settings, self.elements, network).values())
@@ -209,7 +246,7 @@ class _Reader:
         found = [line.element_at(position) for position in range(len(line.arguments))]
         if len(set(found)) < len(found):
             line.fail("an element is named twice.")
-        count = self.settings.one("number_of_elements").integer_at(0)
+        count = self.settings.one("number_of_elements").at_most(1).integer_at(0)
         if count != len(found):
             line.fail(f"{len(found)} elements are named, but `number_of_elements` is {count}.")
         return tuple(sorted(found))
@@ -217,7 +254,7 @@ class _Reader:
     def _kind(self) -> int:
         if "nnp_type" not in self.settings:
             return 2
-        line = self.settings.one("nnp_type")
+        line = self.settings.one("nnp_type").at_most(1)
         if line.argument(0) not in TYPES:
             line.fail(
                 f"unknown type {line.argument(0)!r}; known are {', '.join(TYPES)}. Potentials of "
@@ -226,7 +263,7 @@ class _Reader:
         return TYPES[line.argument(0)]
 
     def _cutoff_type(self) -> tuple[str, float]:
-        line = self.settings.one("cutoff_type")
+        line = self.settings.one("cutoff_type").at_most(2)
         number = line.integer_at(0)
         inner = line.number_at(1) if len(line.arguments) > 1 else 0.0
         if not 0 <= number < len(CUTOFF_TYPES):
@@ -234,42 +271,6 @@ class _Reader:
         if not 0 <= inner < 1:
             line.fail(f"the inner radius is a fraction in [0, 1), got {inner}.")
         return CUTOFF_TYPES[number], inner
-
-    def _scaling(self, n_inputs: dict[int, int]) -> Scaling:
-        settings, path = self.settings, self.folder / "scaling.data"
-        low, high = settings.number("scale_min_short", 0.0), settings.number("scale_max_short", 1.0)
-        scale, center, sigma = (flag in settings for flag in SCALING_FLAGS)
-        rows = _scaling_rows(path, n_inputs, sigma and not (scale or center))
-        width = max(n_inputs.values())
-        shape = (len(self.elements), width)
-        arrays = dict(
-            offset=np.zeros(shape),
-            factor=np.zeros(shape),
-            minimum=np.zeros(shape),
-            maximum=np.zeros(shape),
-        )
-        for row, element in enumerate(self.elements):
-            for column, (line, least, most, mean, spread) in enumerate(rows[element]):
-                span, origin, floor = 1.0, 0.0, 0.0
-                if scale:
-                    span, floor = (most - least) / (high - low), low
-                    origin = mean if center else least
-                elif center:
-                    origin = mean
-                elif sigma:
-                    span, origin, floor = spread / (high - low), mean, low
-                if not span > 0:
-                    line.fail(
-                        "the function is constant in the training data (or its limits are "
-                        "exchanged) and cannot be scaled."
-                    )
-                arrays["offset"][row, column] = origin - floor * span
-                arrays["factor"][row, column] = 1 / span
-                arrays["minimum"][row, column] = least
-                arrays["maximum"][row, column] = most
-        return Scaling(
-            self.elements, **{name: jnp.asarray(array) for name, array in arrays.items()}
-        )
 
     def _constant(self) -> float:
         return self.energy * self.length / self._positive("four_pi_epsilon", 1.0)
@@ -293,8 +294,13 @@ class _Reader:
         roots = []
         for element in self.elements:
             path = self.folder / f"hardness.{element:03d}.data"
-            words = read_text(path).split()
-            value = parse_float(words[0] if words else "", Line(path, 1, tuple(words)))
+            lines = [(number, text.split("#")[0].split()) for number, text in read_lines(path)]
+            words = [(number, word) for number, found in lines for word in found]
+            if len(words) != 1:
+                raise InputError(
+                    f"{path} must hold one number, the hardness, and holds {len(words)} words."
+                )
+            value = parse_float(words[0][1], Line(path, words[0][0], ()))
             if value < 0:
                 raise InputError(f"{path}: the hardness is negative ({value}).")
             roots.append(np.sqrt(value * self.energy))
@@ -316,7 +322,7 @@ class _Reader:
     def _screening(self) -> Screening | None:
         if "screen_electrostatics" not in self.settings:
             return None
-        line = self.settings.one("screen_electrostatics")
+        line = self.settings.one("screen_electrostatics").at_most(3)
         inner, outer = line.number_at(0), line.number_at(1)
         shape = line.arguments[2] if len(line.arguments) > 2 else "c"
         if shape not in CORES:
@@ -352,46 +358,3 @@ class _Reader:
         if self.kind == 4:
             terms["coulomb"] = Coulomb(self._screening())
         return terms
-
-
-def _scaling_rows(
-    path: Path, n_inputs: dict[int, int], needs_sigma: bool
-) -> dict[int, list[tuple[Line, float, float, float, float]]]:
-    """Minimum, maximum, mean and sigma of each function, and where they stand."""
-    lines = []
-    for number, text in enumerate(read_text(path).splitlines(), start=1):
-        words = text.split("#")[0].split()
-        if words:
-            lines.append(Line(path, number, tuple(words)))
-    if len(lines) < sum(n_inputs.values()):
-        raise InputError(
-            f"{path} holds {len(lines)} lines of statistics, but input.nn has "
-            f"{sum(n_inputs.values())} symmetry functions."
-        )
-    rows: dict[int, list[tuple[Line, float, float, float, float]]] = {}
-    at = 0
-    for row, (element, count) in enumerate(n_inputs.items(), start=1):
-        rows[element] = []
-        for column in range(1, count + 1):
-            line = lines[at]
-            at += 1
-            if (line.integer_at(0), line.integer_at(1)) != (row, column):
-                line.fail(
-                    f"expected function {column} of element {row} ({SYMBOLS[element]}), got "
-                    f"{line.arguments[0]} {line.arguments[1]}. The statistics do not fit input.nn."
-                )
-            least, most, mean = (line.number_at(position) for position in (2, 3, 4))
-            if needs_sigma and len(line.arguments) < 6:
-                line.fail("scaling by sigma needs a sixth column.")
-            spread = line.number_at(5) if len(line.arguments) > 5 else 0.0
-            if not least <= most:
-                line.fail(f"the minimum {least} is above the maximum {most}.")
-            rows[element].append((line, least, most, mean, spread))
-    if at < len(lines) and _is_statistics(lines[at:]):
-        lines[at].fail("there are more statistics than input.nn has symmetry functions.")
-    return rows
-
-
-def _is_statistics(lines: Sequence[Line]) -> bool:
-    """RuNNer ends the file with two numbers, the range of energies; anything longer is a row."""
-    return any(len(line.arguments) > 2 for line in lines)

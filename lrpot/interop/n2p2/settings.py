@@ -1,12 +1,22 @@
 """`input.nn`: keywords, read strictly; and numbers with Fortran exponents."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from lrpot.elements import SYMBOLS
 from lrpot.errors import InputError, suggestion
+from lrpot.interop.n2p2.keywords import (
+    ALIASES,
+    ELEMENT_KEYWORDS,
+    FLAGS,
+    RUNNER_2,
+    SHORTHAND,
+    about_keywords,
+    unknown,
+)
 from lrpot.units import BOHR, HARTREE
 
 LENGTHS = {"bohr": BOHR, "angstrom": 1.0, "Å": 1.0, "nm": 10.0}
@@ -14,13 +24,6 @@ LENGTHS = {"bohr": BOHR, "angstrom": 1.0, "Å": 1.0, "nm": 10.0}
 
 ENERGIES = {"Ha": HARTREE, "eV": 1.0, "Ry": HARTREE / 2, "kcal/mol": 0.0433641043}
 """Units of energy, in eV."""
-
-ALIASES = {
-    "nnp_generation": "nnp_type",
-    "nnp_type_gen": "nnp_type",
-    "nnp_gen": "nnp_type",
-    "symfunction": "symfunction_short",
-}
 
 REPEATABLE = {
     "symfunction_short",
@@ -30,28 +33,6 @@ REPEATABLE = {
     "initial_hardness",
 }
 """Keywords that n2p2 lets occur more than once."""
-
-ELEMENT_KEYWORDS = {
-    f"element_{what}_{network}"
-    for what in ("hidden_layers", "nodes", "activation")
-    for network in ("short", "electrostatic")
-}
-"""Keywords that may occur once per element."""
-
-RUNNER_2 = {
-    "activation_nn",
-    "electrostatics_precision",
-    "fc_cosine",
-    "fc_hard",
-    "fc_hypertangent",
-    "fc_polynomial",
-    "feature_map_default",
-    "nodes",
-    "qeq_method",
-    "scale_feature_maps",
-    "screening_function",
-}
-"""Keywords of RuNNer 2, whose files are another format."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +59,18 @@ class Line:
         """One argument as a finite number; a Fortran exponent (`1.0d0`) is understood."""
         return parse_float(self.argument(position), self)
 
+    def at_most(self, count: int) -> "Line":
+        """The line itself, which must not have more arguments than this."""
+        if len(self.arguments) > count:
+            self.fail(f"expected at most {count} arguments, got {' '.join(self.arguments)}.")
+        return self
+
     def integer_at(self, position: int) -> int:
         """One argument as an integer."""
         text = self.argument(position)
-        try:
-            return int(text)
-        except ValueError:
+        if not _INTEGER.fullmatch(text):
             self.fail(f"expected an integer, got {text!r}.")
+        return int(text)
 
     def element_at(self, position: int) -> int:
         """One argument as the symbol of an element."""
@@ -100,13 +86,25 @@ class Line:
         return self.arguments[position]
 
 
+_OFF = (["0"], ["false"], [".false."], ["no"], ["off"])
+_NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eEdD]?([+-][0-9]+)|[eEdD]([0-9]+))?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+
+
 def parse_float(text: str, line: Line) -> float:
-    """A finite number, Fortran exponents included."""
-    try:
-        value = float(text.lower().replace("d", "e"))
-    except ValueError:
+    """A finite number as C or Fortran write it: `1.0d0` and `1.0-100` have exponents.
+
+    Whatever else Python takes for a number (`1_2`, digits of other scripts) is refused.
+    """
+    found = _NUMBER.fullmatch(text)
+    if found is None and not _NOT_FINITE.fullmatch(text):
         line.fail(f"expected a number, got {text!r}.")
-    if value != value or abs(value) == float("inf"):
+    if found is None:
+        line.fail(f"expected a finite number, got {text!r}.")
+    digits, signed, unsigned = found.groups()
+    value = float(f"{digits}e{signed or unsigned or 0}")
+    if abs(value) == float("inf"):
         line.fail(f"expected a finite number, got {text!r}.")
     return value
 
@@ -114,7 +112,8 @@ def parse_float(text: str, line: Line) -> float:
 class Settings:
     """Keywords of an `input.nn`.
 
-    Unknown keywords are kept and ignored, as n2p2 does: RuNNer files hold many.
+    Unknown keywords are kept and ignored, as n2p2 does: RuNNer files hold many. `doubts` tells of
+    those that are near misses.
 
     Raises:
         InputError: If the file cannot be read, a keyword is repeated that may not be, two
@@ -124,8 +123,8 @@ class Settings:
     def __init__(self, path: Path):
         self.path = path
         self._lines: dict[str, list[Line]] = {}
-        names: dict[str, str] = {}
-        for number, text in enumerate(read_text(path).splitlines(), start=1):
+        self._names = names = dict[str, str]()
+        for number, text in read_lines(path):
             words = text.split("#")[0].split("!")[0].split()
             if not words:
                 continue
@@ -135,6 +134,13 @@ class Settings:
                     f"`{words[0]}` is a keyword of RuNNer 2, whose files are another format. Only "
                     "potentials of RuNNer 1 and n2p2 can be read."
                 )
+            if words[0] in SHORTHAND:
+                line.fail(
+                    f"`{words[0]}` is a shorthand of RuNNer that is not understood. Write each "
+                    "function as a line `symfunction_short`; RuNNer prints them at its start."
+                )
+            if words[0] in FLAGS and [one.lower() for one in words[1:2]] in _OFF:
+                line.fail(f"`{words[0]}` is on whatever follows it. Leave the line out.")
             keyword = ALIASES.get(words[0], words[0])
             if names.setdefault(keyword, words[0]) != words[0]:
                 line.fail(f"`{words[0]}` and `{names[keyword]}` are names of the same keyword.")
@@ -148,6 +154,18 @@ class Settings:
         if keyword in ELEMENT_KEYWORDS or keyword in REPEATABLE - {"symfunction_short"}:
             return line.arguments[:1] in [one.arguments[:1] for one in lines]
         return keyword not in REPEATABLE
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Keywords that are neither used nor known to be without effect on predictions."""
+        return unknown(self._names.values())
+
+    def doubts(self, *, charged: bool) -> list[str]:
+        """What keywords probably mean but do not do; `charged` says whether there are charges."""
+        places = {
+            name: f"line {self._lines[keyword][0].number}" for keyword, name in self._names.items()
+        }
+        return about_keywords(places, charged=charged)
 
     def __contains__(self, keyword: str) -> bool:
         return keyword in self._lines
@@ -184,13 +202,31 @@ class Settings:
 
 
 def read_text(path: Path) -> str:
-    """A text file, with an error that says what to do when it is not there or no text."""
+    """A text file, with an error that says what to do when it is not there or no text.
+
+    A byte order mark and any line ends are fine, and so are comments in Latin-1: numbers, keywords
+    and symbols of elements are ASCII, and whoever parses them refuses anything else.
+    """
     try:
-        return path.read_text(encoding="utf-8", errors="strict")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"The file {path} is missing.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as text: {error.strerror}.") from None
+    if b"\0" in content:
+        raise InputError(
+            f"{path} cannot be read as text: it holds zero bytes, as binary files and UTF-16 do."
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file and their numbers; only line ends begin a new one."""
+    return enumerate(read_text(path).split("\n"), start=1)
 
 
 def unit(name: str, units: dict[str, float], what: str) -> float:

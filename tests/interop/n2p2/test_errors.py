@@ -12,6 +12,9 @@ import lrpot
 from lrpot import InputError
 from lrpot.interop.n2p2 import read_potential, read_structures
 
+# The potentials here are made short-ranged to be small.
+pytestmark = pytest.mark.filterwarnings("ignore:.*the largest cutoff:lrpot.errors.InputWarning")
+
 INPUT = """\
 nnp_type 4
 number_of_elements 2
@@ -263,6 +266,7 @@ FILES = (
 KINDS = ("delete", "repeat", "swap", "cut", "word", "byte")
 
 
+@pytest.mark.filterwarnings("ignore::lrpot.errors.InputWarning")
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(FILES), st.sampled_from(KINDS), st.integers(0, 2**32))
 def test_mangled_files_raise_our_error_or_are_read_as_they_stand(whole, name, kind, seed):

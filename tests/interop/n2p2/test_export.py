@@ -31,6 +31,9 @@ from lrpot.interop.n2p2 import (
 )
 from lrpot.training.stages import Stage, Weights
 
+# The potentials here are made short-ranged to be small.
+pytestmark = pytest.mark.filterwarnings("ignore:.*the largest cutoff:lrpot.errors.InputWarning")
+
 DATA = Path(lrpot.__file__).parent / "quickstart_data"
 WATERS = np.array(
     [[0.0, 0.1, 0.0], [0.9, 0.2, -0.2], [-0.3, 0.9, 0.3], [0.2, 0.4, 2.1], [0.8, 1.2, 2.4]]
@@ -264,8 +267,9 @@ def test_structures_are_in_the_layout_of_the_format(tmp_path):
     write_structures([structure], tmp_path / "input.data", length="angstrom", energy="eV")
     lines = (tmp_path / "input.data").read_text().splitlines()
     words = [line.split()[0] for line in lines]
-    assert words == ["begin", "comment", *["atom"] * 5, "energy", "charge", "end"]
-    atom = lines[3].split()
+    assert words == ["begin", "comment", "comment", *["atom"] * 5, "energy", "charge", "end"]
+    assert lines[2] == "comment lrpot: labels energy charges"  # the forces are not real
+    atom = lines[4].split()
     assert atom[4] == "H"
     assert [float(one) for one in atom[1:4] + atom[5:]] == [0.9, 0.2, -0.2, 0.25, 0, 0, 0, 0]
 

@@ -16,6 +16,9 @@ from lrpot.interop.n2p2.convert import convert
 from lrpot.training import charge_stage, energy_stage
 from lrpot.training.config import DataSettings, TrainSettings, build
 
+# The potentials here are made short-ranged to be small.
+pytestmark = pytest.mark.filterwarnings("ignore:.*the largest cutoff:lrpot.errors.InputWarning")
+
 KEY = jax.random.key(0)
 
 POSITIONS = np.array(

@@ -18,6 +18,9 @@ from lrpot.environment import environment_from_shifts
 from lrpot.interop.n2p2 import read_potential
 from lrpot.interop.n2p2.settings import ENERGIES, LENGTHS
 
+# The potentials here are made short-ranged to be small.
+pytestmark = pytest.mark.filterwarnings("ignore:.*the largest cutoff:lrpot.errors.InputWarning")
+
 NUMBERS = {"H": 1, "C": 6, "O": 8}
 ACTIVATIONS = {
     "l": lambda x: x,
