@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from lrpot.cli.common import (
     Energy,
@@ -77,13 +78,28 @@ def convert(
         str | None,
         typer.Option(help='Periods of structures in an input.data, "T T F" for slabs.'),
     ] = None,
+    keys: Names = [],  # noqa: B006  (typer copies it)
+    ignore: Ignored = [],  # noqa: B006
+    format: Format = None,
 ) -> None:
     """Between RuNNer or n2p2 and lrpot: a potential, or a file of structures.
 
     SOURCE is a folder with input.nn (TARGET becomes a model file), an input.nn alone (TARGET
     becomes the model file of an untrained potential), a model file (TARGET becomes such a folder),
-    a file input.data (TARGET becomes extended XYZ) or extended XYZ (TARGET becomes an input.data).
+    a file input.data (TARGET becomes extended XYZ) or any other file of structures (TARGET becomes
+    an input.data, or extended XYZ where it ends with .xyz).
     """
     from lrpot.interop.n2p2.convert import convert as run
 
-    console.print(run(source, target, length=length, energy=energy, seed=seed, pbc=_periods(pbc)))
+    said = run(
+        source,
+        target,
+        length=length,
+        energy=energy,
+        seed=seed,
+        pbc=_periods(pbc),
+        keys=keys_of(keys) if keys else None,
+        format=format,
+        ignore=ignore,
+    )
+    console.print(escape(said), highlight=False, soft_wrap=True)
