@@ -10,8 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
@@ -100,20 +99,19 @@ def pack(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes
     return content.replace((mark % BLANK).encode(), (mark % digest).encode(), 1)
 
 
-def read_header(path: Path) -> Header:
-    """Read what a file says of itself, and compare it with the size of the file.
+def read_header(file: BinaryIO) -> Header:
+    """Read what an open file says of itself, and compare it with the size of the file.
 
     Raises:
         OSError: If the file cannot be read.
         DamagedError: If it is not a file of arrays, or damaged.
     """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        n_bytes = file.seek(0, 2)
-        if n_bytes < 8 or length > min(n_bytes - 8, LARGEST_HEADER):
-            raise DamagedError("it ends within its header")
-        file.seek(8)
-        content = parse_json(file.read(length))
+    length = int.from_bytes(file.read(8), "little")
+    n_bytes = file.seek(0, 2)
+    if n_bytes < 8 or length > min(n_bytes - 8, LARGEST_HEADER):
+        raise DamagedError("it ends within its header")
+    file.seek(8)
+    content = parse_json(file.read(length))
     if not isinstance(content, dict):
         raise DamagedError("its header is no table")
     metadata = content.pop(METADATA, {})
@@ -130,7 +128,7 @@ def read_header(path: Path) -> Header:
     return Header(metadata, entries, 8 + length)
 
 
-def read_arrays(path: Path, header: Header) -> dict[str, np.ndarray]:
+def read_arrays(file: BinaryIO, header: Header) -> dict[str, np.ndarray]:
     """Read all arrays, and compare the checksum if the file has one.
 
     Raises:
@@ -138,7 +136,8 @@ def read_arrays(path: Path, header: Header) -> dict[str, np.ndarray]:
         DamagedError: If the checksum is not that of the content, or the file has changed since its
             header was read, or the numbers are of a type that numpy does not have.
     """
-    content = path.read_bytes()
+    file.seek(0)
+    content = file.read()
     check_sum(content, header)
     arrays = {}
     for name, one in header.entries.items():

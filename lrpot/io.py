@@ -72,6 +72,10 @@ _CLASSES: dict[str, type[eqx.Module]] = {
 # Names of parts in older files.
 _CLASSES_BY_NAME = {**_CLASSES, "DirectSum": electrostatics.CoulombSum}
 
+_ADDED_LATER = {"Equilibration": {"exchange"}}
+"""Fields that older files lack, by class; their default is what these files mean. Any other field
+that is missing has been lost."""
+
 
 def save(path: str | Path, potential: Potential | Committee) -> None:
     """Write a potential or a committee to one file, which appears whole or not at all.
@@ -107,12 +111,13 @@ def load(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        header = read_header(path)
-        tree = _tree(path, header)
-        declared = _declared(header)
-        # Settings and shapes, before anything large is read.
-        check_layout(jax.eval_shape(lambda arrays: _potential(tree, arrays), declared))
-        arrays = read_arrays(path, header)
+        with path.open("rb") as file:
+            header = read_header(file)
+            tree = _tree(path, header)
+            declared = _declared(header)
+            # Settings and shapes, before anything large is read.
+            check_layout(jax.eval_shape(lambda arrays: _potential(tree, arrays), declared))
+            arrays = read_arrays(file, header)
         for name, array in arrays.items():
             _check_finite(name, array)
         return _potential(tree, arrays)
@@ -240,6 +245,11 @@ def _rebuild(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
 def _made(cls: type[eqx.Module], parts: dict[str, Any], path: str) -> eqx.Module:
     """A part of a potential, whose fields are of the types that its class says."""
     hints = get_type_hints(cls)
+    known = {field.name for field in dataclasses.fields(cls)}
+    lost = known - parts.keys() - _ADDED_LATER.get(cls.__name__, set())
+    if lost:
+        where = path.lstrip(".") or "the potential"
+        raise InputError(f"`{where}`, which is a `{cls.__name__}`, lacks `{min(lost)}`")
     for name, value in parts.items():
         if name in hints and not fits(value, hints[name]):
             raise InputError(

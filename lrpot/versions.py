@@ -25,7 +25,6 @@ _PACKAGES = (
     "scipy",
     "ase",
     "vesin",
-    "safetensors",
 )
 
 _ROWS = 2**15 + 1

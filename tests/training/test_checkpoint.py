@@ -205,12 +205,17 @@ def test_a_folder_without_a_checkpoint_has_no_notes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not a checkpoint at all", None], ids=["empty", "foreign", "truncated"]
+    "content",
+    [b"", b"not a checkpoint at all", None, -3],
+    ids=["empty", "foreign", "truncated", "a flipped bit"],
 )
 def test_a_damaged_checkpoint_is_named(tmp_path, tiny, molecules, content):
     write_checkpoint(tmp_path, [jnp.arange(100.0)], {})
     path = tmp_path / FILE
-    path.write_bytes(path.read_bytes()[:-8] if content is None else content)
+    good = path.read_bytes()
+    if content == -3:  # the place of a byte
+        content = good[:-3] + bytes([good[-3] ^ 1]) + good[-2:]
+    path.write_bytes(good[:-8] if content is None else content)
     with pytest.raises(lrpot.InputError, match=r"is not a checkpoint.*damaged.*Delete it to start"):
         fit(tiny.potential("hdnnp_2g"), molecules, folder=tmp_path, progress=False)
 

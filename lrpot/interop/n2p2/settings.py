@@ -87,7 +87,12 @@ class Line:
 
 
 _OFF = (["0"], ["false"], [".false."], ["no"], ["off"])
-_NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eEdD]?([+-][0-9]+)|[eEdD]([0-9]+))?")
+_NUMBER = re.compile(
+    r"(?P<digits>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eEdD](?P<exponent>[+-]?[0-9]+))?"
+)
+_LONG_EXPONENT = re.compile(r"(?P<digits>[+-]?[0-9]*\.[0-9]+)(?P<exponent>[+-][0-9]{3})")
+"""Fortran leaves out the letter before three digits."""
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
@@ -97,13 +102,12 @@ def parse_float(text: str, line: Line) -> float:
 
     Whatever else Python takes for a number (`1_2`, digits of other scripts) is refused.
     """
-    found = _NUMBER.fullmatch(text)
+    found = _NUMBER.fullmatch(text) or _LONG_EXPONENT.fullmatch(text)
     if found is None and not _NOT_FINITE.fullmatch(text):
         line.fail(f"expected a number, got {text!r}.")
     if found is None:
         line.fail(f"expected a finite number, got {text!r}.")
-    digits, signed, unsigned = found.groups()
-    value = float(f"{digits}e{signed or unsigned or 0}")
+    value = float(f"{found['digits']}e{found['exponent'] or 0}")
     if abs(value) == float("inf"):
         line.fail(f"expected a finite number, got {text!r}.")
     return value

@@ -1,14 +1,10 @@
 """Files that are wrong: our own error, naming file and line, and no silently wrong potential."""
 
-import random
 import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-import lrpot
 from lrpot import InputError
 from lrpot.interop.n2p2 import read_potential, read_structures
 
@@ -228,67 +224,3 @@ def test_wrong_structures_name_file_and_line(old, new, message, folder):
     replace(folder / "input.data", old, new)
     with pytest.raises(InputError, match=rf"input\.data.*{message}"):
         read_structures(folder / "input.data")
-
-
-def mangle(text, seed, kind):
-    """Text with one thing wrong, or maybe not."""
-    chance, lines = random.Random(seed), text.splitlines()
-    at = chance.randrange(len(lines))
-    if kind == "delete":
-        del lines[at]
-    elif kind == "repeat":
-        lines.insert(at, lines[chance.randrange(len(lines))])
-    elif kind == "swap":
-        other = chance.randrange(len(lines))
-        lines[at], lines[other] = lines[other], lines[at]
-    elif kind == "cut":
-        lines = [*lines[:at], lines[at][: chance.randrange(len(lines[at]) + 1)]]
-    elif kind == "word":
-        words = lines[at].split() or [""]
-        words[chance.randrange(len(words))] = chance.choice(
-            ["", "nan", "-1", "1e400", "H", "x", "0"]
-        )
-        lines[at] = " ".join(words)
-    else:
-        position = chance.randrange(len(text))
-        return text[:position] + chance.choice("\0\té9-e#!\n .") + text[position + 1 :]
-    return "\n".join(lines) + "\n"
-
-
-FILES = (
-    "input.nn",
-    "scaling.data",
-    "weights.001.data",
-    "weightse.008.data",
-    "hardness.008.data",
-    "input.data",
-)
-KINDS = ("delete", "repeat", "swap", "cut", "word", "byte")
-
-
-@pytest.mark.filterwarnings("ignore::lrpot.errors.InputWarning")
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(FILES), st.sampled_from(KINDS), st.integers(0, 2**32))
-def test_mangled_files_raise_our_error_or_are_read_as_they_stand(whole, name, kind, seed):
-    path = whole / name
-    text = path.read_text()
-    potential = structures = None
-    try:
-        path.write_text(mangle(text, seed, kind))
-        potential = read_potential(whole)
-        structures = read_structures(whole / "input.data")
-    except InputError as error:
-        message = str(error)
-    finally:
-        path.write_text(text)
-    if potential is None or structures is None:
-        assert whole.name in message
-        return
-    # What is read is finite, and of the shape that the files say.
-    for leaf in (
-        potential.terms["short_range"].networks.weights,
-        potential.descriptor.scaling.factor,
-    ):
-        assert all(np.isfinite(one).all() for one in (leaf if isinstance(leaf, tuple) else (leaf,)))
-    assert potential.elements == (1, 8)
-    assert all(isinstance(one.system, lrpot.System) for one in structures)

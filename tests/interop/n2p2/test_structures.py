@@ -125,7 +125,23 @@ def test_numbers_of_c_and_fortran_are_read(written, value, path):
 
 @pytest.mark.parametrize(
     "written",
-    ["1_2.0", "0x10", "1e", "--1", "1,5", "١٢", "1.0f0", "e5", ".", "1 2", "nan", "1e999"],
+    [
+        "1_2.0",
+        "0x10",
+        "1e",
+        "--1",
+        "1,5",
+        "١٢",
+        "1.0f0",
+        "e5",
+        ".",
+        "1 2",
+        "-17-2",
+        "1.5-10",
+        "3-101",
+        "nan",
+        "1e999",
+    ],
 )
 def test_other_numbers_are_refused_with_their_line(written, path):
     path.write_text(text(energy=written))
