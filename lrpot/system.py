@@ -123,6 +123,30 @@ class System(eqx.Module):
         return dataclasses.replace(self, positions=positions, cell=cell)
 
 
+CONDITIONS = ("field", "applied", "fragments", "fragment_charges")
+"""Fields of a `System` beside atoms, cell and total charge."""
+
+KNOWN_TO = (
+    "Fields, applied potentials and fragments are known to `lrpot.predict`, `lrpot.evaluate` and "
+    "`lrpot.fit` only, as arguments of `lrpot.System`."
+)
+
+
+def refuse_conditions(system: System, where: str) -> None:
+    """Raise `InputError` if a system has a field, applied potentials or fragments.
+
+    Args:
+        system: Any.
+        where: What has no use for them, for the message.
+    """
+    given = [name for name in CONDITIONS if getattr(system, name) is not None]
+    if given:
+        raise InputError(
+            f"The system has `{'`, `'.join(given)}`, which {where} cannot use. {KNOWN_TO} Leave it "
+            "out here."
+        )
+
+
 class Uncertainty(eqx.Module):
     """Expected errors, from the disagreement of a committee.
 

@@ -58,8 +58,9 @@ def md(
     timestep: Annotated[float, typer.Option(help="In fs.")] = 0.5,
     ensemble: Annotated[str, typer.Option(help="nve, nvt, langevin or npt.")] = "nve",
     temperature: Annotated[
-        float, typer.Option(help="Of the thermostat and of new velocities, in K.")
-    ] = 300.0,
+        float | None,
+        typer.Option(help="Of the thermostat and of new velocities, in K; 300 when not given."),
+    ] = None,
     damping: Annotated[float, typer.Option(help="Of the thermostat, in fs.")] = 100.0,
     pressure: Annotated[float, typer.Option(help="In bar, for npt.")] = 1.0,
     pressure_damping: Annotated[float, typer.Option(help="Of the cell, in fs.")] = 1000.0,
@@ -119,6 +120,11 @@ def md(
         at_rest=ensemble in ("nvt", "npt"),
     )
     _say(start.words)
+    if temperature is not None and ensemble == "nve" and start.velocities is not None:
+        raise InputError(
+            f"--temperature {temperature:g} would change nothing: nve keeps the velocities of "
+            f"{structure}. Leave it out, or draw velocities with --new-velocities."
+        )
     trajectory = run(
         potential if devices == 1 else potential.on_devices(devices or None),
         start.system,
@@ -128,7 +134,7 @@ def md(
         steps=steps,
         timestep=timestep,
         ensemble=ensemble,  # pyright: ignore[reportArgumentType]  (checked there)
-        temperature=temperature,
+        temperature=300.0 if temperature is None else temperature,
         damping=damping,
         pressure=pressure,
         pressure_damping=pressure_damping,

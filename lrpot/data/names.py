@@ -41,6 +41,31 @@ _OTHER = (
 """Parts of names that are no labels, whatever else is in them."""
 
 
+_CONDITIONS = {
+    "field": ("field", "efield", "electricfield", "externalfield", "externalelectricfield"),
+    "applied": ("applied", "appliedpotential", "appliedpotentials"),
+    "fragments": ("fragment", "fragments"),
+    "fragment_charges": ("fragmentcharges",),
+}
+"""Names without `_` and capitals, by the argument of `lrpot.System` that they look like."""
+
+
+def condition(name: str, value: Any) -> str | None:
+    """The argument of `lrpot.System`, such as a field, that a name of a file or of `Atoms` means.
+
+    A field or potential that is zero everywhere means none.
+    """
+    plain = name.replace("_", "").lower()
+    for argument, names in _CONDITIONS.items():
+        if plain in names:
+            array = np.asarray(value)
+            zero = (
+                argument in ("field", "applied") and array.dtype.kind in "iuf" and not array.any()
+            )
+            return None if zero or value is None else argument
+    return None
+
+
 def resembled(name: str, value: Any, n_atoms: int, *, by_atom: bool) -> str | None:
     """The label that a name and its value look like, if any.
 

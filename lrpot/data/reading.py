@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lrpot.data.files import Frame, read_frames
-from lrpot.data.names import resembled
+from lrpot.data.names import condition, resembled
 from lrpot.data.structures import (
     CHARGE_TOLERANCE,
     LABELS,
@@ -221,7 +221,10 @@ class _Found:
             for name, value in values.items():
                 if (kind, name) in used:
                     continue
-                near = resembled(name, value, n_atoms, by_atom=kind == "column")
+                near = condition(name, value)
+                near = near or resembled(name, value, n_atoms, by_atom=kind == "column")
+                if kind == "key" and name == "forces":
+                    near = name  # in another shape, or it would be used
                 neutral = near == "total_charge" and not np.asarray(value, dtype=float).any()
                 yield kind, name, None if neutral else near
         if self.frame.unnamed > 0:

@@ -12,7 +12,7 @@ from jaxtyping import ArrayLike
 from lrpot.data.files import compressed
 from lrpot.errors import InputError
 from lrpot.files import replacing
-from lrpot.system import System
+from lrpot.system import System, refuse_conditions
 
 LABELS = ("energy", "forces", "stress", "charges", "dipole", "quadrupole")
 """What a structure can be labelled with, and a potential trained on."""
@@ -116,6 +116,10 @@ def write_structures(path: str | Path, structures: Sequence[Structure]) -> None:
     """Write extended XYZ that `read_structures` reads back; whole or not at all.
 
     The file may have any name. It is compressed if that ends with `.gz`, `.bz2` or `.xz`.
+
+    Raises:
+        InputError: If a structure has a field, applied potentials or fragments, which the format
+            has no names for.
     """
     import ase
     import ase.io
@@ -124,6 +128,7 @@ def write_structures(path: str | Path, structures: Sequence[Structure]) -> None:
     frames = []
     for one in structures:
         system = one.system
+        refuse_conditions(system, f"a file of extended XYZ ({one.name})")
         atoms = ase.Atoms(
             np.asarray(system.numbers),
             np.asarray(system.positions),

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from lrpot.system import CONDITIONS
+
 _SHOWN = 12
 """Names that a line lists before it only counts the rest."""
 
@@ -94,15 +96,23 @@ class Usage:
         return f"{one.kind} `{one.name}`{self._of(one.count)}{near}"
 
     def _complaint(self, one: Unused) -> str:
-        neutral = ", and count as neutral" if one.nearest == "total_charge" else ""
+        lacking = f" and no `{one.nearest}`"
+        if one.name == "forces":
+            lacking = " in another shape than that of forces"
+        elif one.nearest == "total_charge":
+            lacking += ", and count as neutral"
         return (
-            f"{one.missed} of {self.count} structures have the {one.kind} `{one.name}` and no "
-            f"`{one.nearest}`{neutral}: {_remedy(one)}"
+            f"{one.missed} of {self.count} structures have the {one.kind} `{one.name}`{lacking}: "
+            f"{_remedy(one)}"
         )
 
 
 def _remedy(one: Unused) -> str:
-    if one.nearest in ("Lattice", "pbc"):
+    if one.nearest in CONDITIONS:
+        rename = "files cannot hold it yet, and `lrpot.System` takes it in Python"
+    elif one.name == "forces":
+        rename = "write it as a column, with three numbers for each atom"
+    elif one.nearest in ("Lattice", "pbc"):
         rename = f"write it as `{one.nearest}`"
     elif one.name == UNNAMED:
         rename = (

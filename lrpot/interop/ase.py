@@ -11,11 +11,13 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from lrpot.committee import Committee
 from lrpot.data import system_from_atoms, total_charge_of
+from lrpot.data.names import condition, resembled
+from lrpot.data.values import TOTAL_CHARGE
 from lrpot.errors import InputError
 from lrpot.neighbors import Neighbors, in_buckets
 from lrpot.potential import Potential
 from lrpot.predict import check_prediction, evaluate
-from lrpot.system import System
+from lrpot.system import KNOWN_TO, System
 
 _compiled = eqx.filter_jit(evaluate)
 
@@ -29,11 +31,37 @@ def from_ase(atoms: ase.Atoms, *, total_charge: float | None = None) -> System:
             the sum of the initial charges, or zero.
 
     Raises:
-        InputError: If a total charge is not a number, or initial charges sum to no whole number.
+        InputError: If a total charge is not a number, or initial charges sum to no whole number;
+            if `atoms.info` holds what looks like a total charge under another name, or a field,
+            an applied potential or fragments, which would be ignored.
     """
+    _refuse_ignored(atoms, charged=total_charge is None)
     return system_from_atoms(
         atoms, total_charge_of(atoms) if total_charge is None else total_charge
     )
+
+
+def _refuse_ignored(atoms: ase.Atoms, *, charged: bool) -> None:
+    """Raise `InputError` for what `atoms.info` holds and nobody looks at.
+
+    Args:
+        atoms: With their `info`.
+        charged: Whether the total charge is to be found there.
+    """
+    unnamed = charged and not atoms.info.keys() & {*TOTAL_CHARGE}
+    for name, value in atoms.info.items():
+        if (argument := condition(str(name), value)) is not None:
+            raise InputError(
+                f"`atoms.info[{name!r}]` looks like the `{argument}` of a system, and would be "
+                f"ignored. {KNOWN_TO} Take it out here."
+            )
+        looks = unnamed and resembled(str(name), value, len(atoms), by_atom=False)
+        if looks == "total_charge" and np.asarray(value, dtype=float).any():
+            raise InputError(
+                f"`atoms.info[{name!r}]` = {value!r} looks like a total charge, and would be "
+                'ignored. Call it `atoms.info["total_charge"]`, give `total_charge=` (`--charge` '
+                "on the command line), or take it out."
+            )
 
 
 class Calculator(AseCalculator):
@@ -101,6 +129,7 @@ class Calculator(AseCalculator):
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, the total charge in `info` included."""
+        _refuse_ignored(atoms, charged=self.total_charge is None)
         changes = super().check_state(atoms, tol)
         if (
             self.atoms is not None

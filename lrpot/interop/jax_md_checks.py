@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from lrpot.errors import InputError, suggestion
+from lrpot.system import KNOWN_TO
 
 PASSED_ON = ("dt", "gamma", "kT", "pressure", "t")
 """Keywords that integrators of jax-md hand on to an energy function, which has no use for them."""
 
-CONDITIONS = ("field", "applied", "fragment")
+_CONDITIONS = ("field", "applied", "fragment")
 """In names of what only `lrpot.System` knows."""
 
 
@@ -31,11 +32,8 @@ def check_keywords(
         if name in known or name in ignored:
             continue
         advice = suggestion(name, known)
-        if any(condition in name for condition in CONDITIONS):
-            advice = (
-                "Fields, applied potentials and fragments are known to `lrpot.predict` only, as "
-                "arguments of `lrpot.System`. Leave it out here, where it would change nothing."
-            )
+        if any(condition in name for condition in _CONDITIONS):
+            advice = f"{KNOWN_TO} Leave it out here, where it would change nothing."
         raise InputError(f"Unknown keyword `{name}` of {where}. {advice}")
 
 

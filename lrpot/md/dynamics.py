@@ -22,7 +22,7 @@ from lrpot.md.recorder import Recorder
 from lrpot.md.settings import Ensemble, Limits, Settings
 from lrpot.md.simulation import DIPOLE, DOUBTS, Simulation
 from lrpot.potential import Potential
-from lrpot.system import System
+from lrpot.system import System, refuse_conditions
 
 LOG = ("time_fs", "potential_energy_eV", "kinetic_energy_eV", "conserved_eV", "temperature_K")
 """Columns of the log."""
@@ -228,11 +228,7 @@ def run(
 
 
 def _check_system(potential: Potential | Committee, system: System, settings: Settings) -> None:
-    if system.external is not None or system.fragments is not None:
-        raise InputError(
-            "Fields, applied potentials and fragments are known to `lrpot.predict`, but not to "
-            "molecular dynamics yet: simulate without them."
-        )
+    refuse_conditions(system, "molecular dynamics")
     if settings.ensemble == "npt" and not all(system.pbc):
         raise InputError(
             f"Constant pressure needs a crystal, got pbc={system.pbc}. Take `nvt`, or a cell with "

@@ -12,7 +12,7 @@ from lrpot.errors import InputError
 from lrpot.interop.ase import Calculator
 from lrpot.md.constraints import constrain, fixed_components
 from lrpot.potential import Potential
-from lrpot.system import System
+from lrpot.system import System, refuse_conditions
 
 
 def minimise(
@@ -47,11 +47,7 @@ def minimise(
             "`tolerance` and `max_steps` must be positive and `pressure` a number, got "
             f"{tolerance}, {max_steps} and {pressure}."
         )
-    if system.external is not None or system.fragments is not None:
-        raise InputError(
-            "Fields, applied potentials and fragments are known to `lrpot.predict`, but not to "
-            "minimisation yet: leave them out."
-        )
+    refuse_conditions(system, "a relaxation")
     if cell and not all(system.pbc):
         raise InputError(f"There is no cell to relax with pbc={system.pbc}: it takes a crystal.")
     fixed = fixed_components(fixed, system.n_atoms)

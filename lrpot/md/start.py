@@ -7,7 +7,7 @@ import ase
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
-from lrpot.data.values import has_initial_charges, total_charge_of
+from lrpot.data.values import has_initial_charges
 from lrpot.elements import SYMBOLS
 from lrpot.errors import InputError, suggestion
 from lrpot.interop.ase import from_ase
@@ -72,8 +72,6 @@ def start_from(
         velocities = _velocities(atoms, heavy, fixed, words, at_rest=at_rest)
     elif atoms.has("momenta"):
         words.append("The velocities of the structure are not used.")
-    if total_charge is None:
-        total_charge = total_charge_of(atoms)
     system = from_ase(atoms, total_charge=total_charge)
     if has_initial_charges(atoms):
         words.append(

@@ -279,3 +279,15 @@ def test_labels_in_the_pairs_and_data_of_a_database_are_read(tmp_path):
     assert found.energy == -5.5
     assert float(found.system.total_charge) == -1.0
     np.testing.assert_array_equal(found.forces, FORCES)
+
+
+def test_a_field_in_a_file_and_forces_of_a_wrong_shape_are_told(write):
+    """Energies and forces of such a structure are those in the field."""
+    path = write(frame('energy=1 electric_field="0 0 0.1" forces="0 0 1"'))
+    with pytest.warns(InputWarning) as told:
+        structures = read_structures(path)
+    assert structures[0].forces is None
+    words = str(told[0].message)
+    assert "`electric_field` and no `field`: files cannot hold it yet" in words
+    assert "the key `forces` in another shape than that of forces: write it as a column" in words
+    assert read_data(path, ignore=["electric_field", "forces"]).usage.lost == ()

@@ -290,3 +290,18 @@ def test_atoms_of_ase_become_a_system():
     np.testing.assert_array_equal(system.cell, cell)
     np.testing.assert_array_equal(system.numbers, [11, 17])
     assert float(system.total_charge) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "conditions"),
+    [
+        ("field", {"field": [0.0, 0.0, 0.1]}),
+        ("applied", {"applied": [0.1, 0.0]}),
+        ("fragments", {"fragments": [0, 0]}),
+    ],
+)
+def test_a_file_does_not_lose_what_it_cannot_hold(tmp_path, name, conditions):
+    system = System([[0, 0, 0], [0.97, 0, 0]], [8, 1], **conditions)
+    with pytest.raises(InputError, match=f"has `{name}`, which .*extended XYZ.* cannot use"):
+        write_structures(tmp_path / "out.xyz", [Structure(system)])
+    assert not (tmp_path / "out.xyz").exists()

@@ -128,6 +128,43 @@ def test_another_charge_in_info_is_another_calculation(charged, key):
     assert atoms.get_potential_energy() == neutral
 
 
+@pytest.mark.parametrize("name", ["net_charge", "Charge", "totalcharge", "tot_charge", "QTOT"])
+def test_a_charge_of_another_name_in_info_is_refused(charged, name):
+    atoms = water(**{name: 1})
+    atoms.calc = lrpot.Calculator(charged)
+    with pytest.raises(lrpot.InputError, match=rf"'{name}'\]` = 1 looks like a total charge"):
+        atoms.get_potential_energy()
+    # What is given elsewhere, or says neutral, leaves no doubt.
+    assert float(lrpot.from_ase(atoms, total_charge=-1.0).total_charge) == -1
+    assert float(lrpot.from_ase(water(total_charge=2, **{name: 1})).total_charge) == 2
+    assert float(lrpot.from_ase(water(**{name: 0})).total_charge) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("field", "field"),
+        ("electric_field", "field"),
+        ("external_field", "field"),
+        ("applied", "applied"),
+        ("fragments", "fragments"),
+        ("fragment_charges", "fragment_charges"),
+    ],
+)
+def test_a_field_or_fragments_in_info_are_refused_also_when_they_come_later(local, name, argument):
+    atoms = water()
+    atoms.calc = lrpot.Calculator(local)
+    atoms.get_potential_energy()
+    atoms.info[name] = np.array([0.0, 0.0, 1.0])
+    with pytest.raises(lrpot.InputError, match=f"looks like the `{argument}` of a system"):
+        atoms.get_potential_energy()
+
+
+def test_what_has_no_part_in_the_energy_may_stand_in_info(local):
+    atoms = water(config_type="bulk", energy=-3.0, spin=2, comment="charge 1", field=np.zeros(3))
+    assert float(lrpot.from_ase(atoms).total_charge) == 0
+
+
 def test_atoms_of_ase_become_a_system():
     atoms = crystal()
     atoms.info["total_charge"] = -1

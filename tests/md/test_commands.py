@@ -114,6 +114,31 @@ def test_md_takes_masses_and_new_velocities_and_frees_atoms(run, folder):
     assert errors == "Error: 'D' is not an element. Known: `H`, `O`.\n"
 
 
+def test_a_temperature_that_would_change_nothing_is_refused(run, folder):
+    """Under nve only new velocities need one; a thermostat needs one whatever the velocities."""
+    status, output, error = run(*MD, "--steps", "2", "--temperature", "250", "--folder", "cold")
+    assert status == 1, output
+    assert "--temperature 250 would change nothing" in error
+    assert "--new-velocities" in error
+    assert not (folder / "cold").exists()
+    options = ("--ensemble", "langevin", "--folder", "bath")
+    assert run(*MD, "--steps", "2", "--temperature", "250", *options)[0] == 0
+
+
+def test_a_charge_of_another_name_or_a_field_of_the_start_is_refused(run, folder):
+    atoms = ase.io.read(folder / "start.xyz")
+    for name, value, words in (
+        ("net_charge", 1, "looks like a total charge"),
+        ("electric_field", np.array([0.0, 0.0, 0.1]), "looks like the `field` of a system"),
+    ):
+        atoms.info = {name: value}
+        ase.io.write(folder / "odd.xyz", atoms)
+        for command in (("md", "2g.lrpot", "odd.xyz"), ("relax", "2g.lrpot", "odd.xyz", "r.xyz")):
+            status, _, error = run(*command)
+            assert status == 1
+            assert words in error
+
+
 def test_relax_keeps_fixed_atoms_and_says_so_in_its_file(run, folder):
     options = ("--tolerance", "0.05")
     status, output, _ = run("relax", "2g.lrpot", "start.xyz", "out.xyz", *options)

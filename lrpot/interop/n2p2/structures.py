@@ -13,7 +13,7 @@ from lrpot.errors import InputError, InputWarning
 from lrpot.files import replacing
 from lrpot.interop.n2p2.plausible import about_gaps, about_structures
 from lrpot.interop.n2p2.settings import ENERGIES, LENGTHS, Line, read_lines, unit
-from lrpot.system import System
+from lrpot.system import System, refuse_conditions
 
 _COUNTS = {"lattice": 3, "atom": 9, "energy": 1, "charge": 1}
 
@@ -112,14 +112,13 @@ def not_written(structures: Sequence[Structure]) -> dict[str, int]:
         for label in ("stress", "dipole", "quadrupole")
     }
     counts["weight"] = sum(one.weight != 1 for one in structures)
-    for name in ("field", "applied", "fragments"):
-        counts[name] = sum(getattr(one.system, name) is not None for one in structures)
     return {name: count for name, count in counts.items() if count}
 
 
 def _lines(structures: Sequence[Structure], length: float, energy: float) -> Iterable[str]:
     for structure in structures:
         system = structure.system
+        refuse_conditions(system, f"an input.data ({structure.name})")
         n_atoms = system.n_atoms
         forces = np.zeros((n_atoms, 3)) if structure.forces is None else structure.forces
         charges = np.zeros(n_atoms) if structure.charges is None else structure.charges

@@ -62,20 +62,24 @@ def test_complete_structures_are_written_without_a_mark(path):
 
 def test_what_the_format_has_no_room_for_is_counted(path):
     crystal = System(POSITIONS, [8, 1, 1], cell=np.eye(3) * 5)
-    field = System(POSITIONS, [8, 1, 1], field=[0, 0, 0.1])
     written = [
         Structure(crystal, stress=np.eye(3), dipole=np.ones(3), weight=4.0),
         Structure(WATER, dipole=np.ones(3), quadrupole=np.zeros((3, 3))),
-        Structure(field),
     ]
     assert not_written(written) == {
         "stress": 1,
         "dipole": 2,
         "quadrupole": 1,
         "weight": 1,
-        "field": 1,
     }
     assert not_written([Structure(WATER, energy=np.array(1.0))]) == {}
+
+
+def test_a_field_is_not_left_out(path):
+    field = Structure(System(POSITIONS, [8, 1, 1], field=[0, 0, 0.1]))
+    with pytest.raises(InputError, match=r"has `field`, which an input\.data .* cannot use"):
+        write_structures([field], path)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(
