@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrpot.allocator import keep_freed_memory
 from lrpot.committee import Committee
+from lrpot.compilation import keep_compilations
 from lrpot.errors import InputError
 from lrpot.io import load, save
 from lrpot.models import MODELS, cent, hdnnp_2g, hdnnp_3g, hdnnp_4g
@@ -79,6 +80,7 @@ __all__ = [
     "hdnnp_2g",
     "hdnnp_3g",
     "hdnnp_4g",
+    "keep_compilations",
     "load",
     "neighbor_list",
     "predict",

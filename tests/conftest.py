@@ -23,6 +23,7 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0" + _OLD * " --xla_cpu_use_fusion_emitters=false",
 )
+os.environ["LRPOT_CACHE"] = "off"  # the command line would keep code in the user's home
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -19,6 +19,7 @@ FLOORS = {
     "elements": 0,
     "errors": 0,
     "allocator": 0,
+    "compilation": 0,
     "devices": 1,
     "files": 0,
     "arrayfile": 0,

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from lrpot.cli import data, dynamics, models, training
 from lrpot.cli.common import app
+from lrpot.compilation import keep_compilations
 from lrpot.errors import InputError, InputWarning
 
 __all__ = ["app", "data", "dynamics", "main", "models", "training"]
@@ -97,3 +98,4 @@ def precision(
 ) -> None:
     """Machine-learning interatomic potentials with long-range physics."""
     jax.config.update("jax_enable_x64", not float32)
+    keep_compilations()
