@@ -37,6 +37,7 @@ _LAZY = {
 
 _MODULES = (
     "charges",
+    "compilation",
     "data",
     "describe",
     "descriptors",

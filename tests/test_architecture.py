@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -154,11 +155,15 @@ print(json.dumps(dict(
 
 
 @pytest.fixture(scope="module")
-def fresh():
+def fresh(tmp_path_factory):
     """What `import lrpot` does in a process of its own."""
     code = FRESH.format(heavy=HEAVY)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    cache = tmp_path_factory.mktemp("fresh") / "cache"
+    environment = os.environ | {"LRPOT_CACHE": str(cache)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    return json.loads(done.stdout) | {"cache_is_made": cache.exists()}
 
 
 def test_importing_lrpot_loads_no_slow_dependency(fresh):
@@ -168,6 +173,10 @@ def test_importing_lrpot_loads_no_slow_dependency(fresh):
 def test_importing_lrpot_leaves_the_settings_of_jax_alone(fresh):
     assert fresh["changed"] == []
     assert fresh["x64"] is False
+
+
+def test_importing_lrpot_makes_no_folder_for_compiled_code(fresh):
+    assert fresh["cache_is_made"] is False
 
 
 def test_every_public_name_is_listed_before_it_is_loaded(fresh):
