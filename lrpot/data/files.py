@@ -23,6 +23,12 @@ _XYZ = ("xyz", "extxyz")
 _DATABASES = ("db", "json")
 _SETTINGS = ("Lattice", "pbc", "Properties")
 _COUNT = re.compile(r"\s*\d+\s*", re.ASCII)
+_EMPTY = re.compile(
+    r"\"[^\"]+\"|'[^']+'|\{[^}]+\}|\[[^\]]+\]"
+    r"|(?P<name>[^\s=\"']+)\s*=\s*(?:\"\"|''|\{\s*\}|\[\s*\])(?=\s|$)"
+)
+"""A key with an empty value; what stands in quotes or brackets is passed over."""
+
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|\{[^}]*\}|\[[^\]]*\]")
 
 
@@ -269,6 +275,10 @@ def _is_row(line: str) -> bool:
     return bool(line.strip()) and not _COUNT.fullmatch(line)
 
 
+_NEEDED = (("pos", "positions"), ("species", "symbols", "Z", "numbers"))
+"""Columns that a structure cannot be without, by their names."""
+
+
 def _parsed(number: int, frame: tuple[str, str | None]) -> Frame:
     """A frame of extended XYZ: ASE reads the rows, and the names stay those of the file."""
     from ase.io.extxyz import REV_PROPERTY_NAME_MAP, parse_properties, read_xyz
@@ -287,6 +297,10 @@ def _parsed(number: int, frame: tuple[str, str | None]) -> Frame:
         named, names, *_ = parse_properties(header.get("Properties", "species:S:1:pos:R:3"))
         if len({name for name, _ in named.values()}) < len(names):
             raise InputError(f"two of the columns {', '.join(names)} mean the same.")
+        if not all(any(name in names for name in needed) for needed in _NEEDED):
+            raise InputError(
+                f"its columns are {', '.join(names)}: it needs `pos`, and `species` or `Z`."
+            )
     except InputError as error:
         return Frame(number, text=text, problem=str(error))
     except Exception as error:
@@ -297,7 +311,7 @@ def _parsed(number: int, frame: tuple[str, str | None]) -> Frame:
     columns = {
         name: held.get(REV_PROPERTY_NAME_MAP.get(name, name))
         for name in names
-        if name not in ("species", "symbols", "pos", "positions", "Z", "numbers")
+        if name not in sum(_NEEDED, ())
     }
     rows = text.split("\n")[2 : 2 + len(atoms)]
     unnamed = max(len(row.split()) for row in rows) - sum(width for _, width in named.values())
@@ -312,4 +326,13 @@ def _header(line: str) -> dict[str, Any]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"`{twice[0]}` stands twice in its header.")
-    return key_val_str_to_dict(line)
+    empty: dict[str, Any] = {}
+
+    def taken_out(found: re.Match[str]) -> str:
+        if found["name"] is None:
+            return found[0]
+        empty[found["name"]] = ""
+        return ""
+
+    # ASE 3.29 takes the next key for the value that is not there.
+    return key_val_str_to_dict(_EMPTY.sub(taken_out, line)) | empty

@@ -291,3 +291,23 @@ def test_a_field_in_a_file_and_forces_of_a_wrong_shape_are_told(write):
     assert "`electric_field` and no `field`: files cannot hold it yet" in words
     assert "the key `forces` in another shape than that of forces: write it as a column" in words
     assert read_data(path, ignore=["electric_field", "forces"]).usage.lost == ()
+
+
+def test_a_key_without_a_value_does_not_take_the_next_one(write):
+    """ASE 3.29 gives `note` the value `energy=-5.5`."""
+    path = write(
+        frame("""note="" energy=-5.5 other='' total_charge=1 text="a='' b" more={} weight=2 """)
+    )
+    (structure,) = read_structures(path)
+    assert float(structure.energy) == -5.5
+    assert float(structure.system.total_charge) == 1
+    assert structure.weight == 2
+    assert {one.name for one in read_data(path).usage.unused} == {"note", "other", "text", "more"}
+
+
+@pytest.mark.parametrize("columns", ["species:S:1", "pos:R:3", "specie:S:1:pos:R:3", "s"])
+def test_a_structure_without_positions_or_elements_is_refused(write, columns):
+    """ASE reads one without `pos` as atoms at the origin."""
+    text = f"2\nProperties={columns} energy=1\n" + 2 * "H 0.5 0 0\n"
+    with pytest.raises(InputError, match=r"structure 0: (its columns are|ASE cannot read it)"):
+        read_structures(write(text))
