@@ -44,6 +44,9 @@ class Limits:
             return self.infinite and value > 0
         return self.least <= value <= self.most and self.above < value < self.below
 
+    def __repr__(self):  # signatures in `help` show it
+        return f"Limits({self})"
+
     def __str__(self):
         parts = [
             f"{words} {limit:.12g}"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import lrpot
-from lrpot.config import from_mapping
+from lrpot.config import Limits, from_mapping
 from lrpot.data import Structure
 from lrpot.descriptors import default_acsf
 from lrpot.errors import InputWarning
@@ -179,3 +179,7 @@ def test_an_element_that_the_potential_does_not_have_is_told():
 def test_stages_in_python_are_checked_alike(make, message):
     with pytest.raises(lrpot.InputError, match=message):
         make()
+
+
+def test_limits_are_short_where_signatures_show_them():
+    assert repr(Limits(least=0.1, most=100)) == "Limits(at least 0.1 and at most 100)"
