@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from lrpot.arraylike import ArrayLike
 from lrpot.errors import InputError
 
 FLAT_CELL = 1e-6
@@ -20,22 +21,22 @@ class System(eqx.Module):
     """Atoms of one structure.
 
     Attributes:
-        positions: Cartesian coordinates, in Å; need not be wrapped into the cell.
-        numbers: Atomic numbers. 0 marks a padding atom, which has no effect on anything.
-        cell: Lattice vectors as rows, in Å, right-handed. `None` for open boundaries. A vector
-            along which there is no periodicity only names that direction: its length and tilt
-            change no energy. It may be given as zeros and becomes a unit vector at right angles
-            to the others.
+        positions: Cartesian coordinates (atoms, 3), in Å; need not be wrapped into the cell.
+        numbers: Atomic numbers (atoms). 0 marks a padding atom, which has no effect on anything.
+        cell: Lattice vectors as rows (3, 3), in Å, right-handed. `None` for open boundaries. A
+            vector along which there is no periodicity only names that direction: its length and
+            tilt change no energy. It may be given as zeros and becomes a unit vector at right
+            angles to the others.
         total_charge: Charge of the whole system (of one cell), in e.
         pbc: Whether each vector of the cell is a period; two of three make a slab. By default
             all are, and none without a cell. One boolean stands for three.
-        field: Uniform electric field, in V/Å, along directions without periodicity.
-        applied: Electric potential that a source applies to each atom, in V; it attracts negative
-            charge when negative.
-        fragments: For each atom, the fragment whose charge is given, counted from 0. Atoms of -1
-            exchange charge with a reservoir: with an applied potential they are an electrode.
-        fragment_charges: Charge of each fragment, in e. By default there is one fragment, with
-            the total charge; otherwise the total charge is their sum.
+        field: Uniform electric field (3), in V/Å, along directions without periodicity.
+        applied: Electric potential (atoms) that a source applies to each atom, in V; it attracts
+            negative charge when negative.
+        fragments: The fragment of each atom (atoms) whose charge is given, counted from 0. Atoms of
+            -1 exchange charge with a reservoir: with an applied potential they are an electrode.
+        fragment_charges: Charge of each fragment (fragments), in e. By default there is one
+            fragment, with the total charge; otherwise the total charge is their sum.
 
     Values are checked when they are known, that is outside compiled code.
 

@@ -24,6 +24,7 @@ FLOORS = {
     "devices": 1,
     "files": 0,
     "arrayfile": 0,
+    "arraylike": 0,
     "checkpoint": 1,
     "cutoffs": 0,
     "reciprocal": 1,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 Map = Callable[[Array], Array]
 
@@ -48,7 +48,7 @@ def conjugate_gradients(
     precondition: Map,
     tolerance: Float[Array, ""],
     max_iterations: int | Array,
-    check: Bool[ArrayLike, ""] = True,
+    check: Bool[Array, ""] | bool = True,
 ) -> Solution:
     """Solve A x = b, beginning at 0: from a guess x₀, solve A (x - x₀) = b - A x₀.
 

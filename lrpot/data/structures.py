@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import ArrayLike
 
+from lrpot.arraylike import ArrayLike
 from lrpot.data.files import compressed
 from lrpot.errors import InputError
 from lrpot.files import replacing

@@ -7,8 +7,9 @@ from typing import Literal, get_args
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from lrpot.arraylike import ArrayLike
 from lrpot.electrostatics.accuracy import (
     ewald_parameters,
     mesh_shape,

@@ -8,8 +8,9 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from lrpot.arraylike import ArrayLike
 from lrpot.electrostatics.coulomb import CoulombMap
 from lrpot.electrostatics.operator import Operator
 from lrpot.environment import Environment, environment_from_shifts

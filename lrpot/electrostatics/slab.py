@@ -18,8 +18,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from lrpot.arraylike import ArrayLike
 from lrpot.errors import InputError
 from lrpot.reciprocal import Reciprocal
 from lrpot.system import System

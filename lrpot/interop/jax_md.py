@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax_md import space
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from lrpot.arraylike import ArrayLike
 from lrpot.charges import Charges
 from lrpot.committee import Committee
 from lrpot.devices import in_full_precision
@@ -84,7 +85,7 @@ def to_jax_md(
             checked. Energies and lists find images by the box.
         box: Box: one length, three lengths, or any right-handed 3×3 matrix with lattice vectors
             as columns, in Å. `None` for `space.free`.
-        numbers: Atomic numbers.
+        numbers: Atomic numbers (atoms).
         total_charge: In e; zero when not given.
         dr_threshold: Skin of the neighbour list, in Å. jax-md rebuilds a list when atoms have
             moved in fractional coordinates, not when the box has changed: set it to 0 for

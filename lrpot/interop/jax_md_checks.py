@@ -5,8 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
+from lrpot.arraylike import ArrayLike
 from lrpot.errors import InputError, suggestion
 from lrpot.system import KNOWN_TO
 

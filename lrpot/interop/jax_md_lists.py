@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax_md import custom_partition, partition
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from lrpot.arraylike import ArrayLike
 from lrpot.devices import in_full_precision
 from lrpot.errors import InputError
 from lrpot.interop.jax_md_checks import PASSED_ON, check_coordinates, check_keywords

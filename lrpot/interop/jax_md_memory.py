@@ -10,8 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
+from lrpot.arraylike import ArrayLike
 from lrpot.charges import ChargeMemory, Charges, charge_memory
 from lrpot.committee import Committee
 from lrpot.interop.jax_md import Displacement, JaxMdModel
