@@ -17,9 +17,9 @@ FREE, _ = space.free()
 UNKNOWN = {
     "charge": r"Unknown keyword `charge` of .*Did you mean `total_charge`\?",
     "total_chrage": r"Unknown keyword `total_chrage` of .*Did you mean `total_charge`\?",
-    "field": r"Unknown keyword `field` of .*known to `lrpot\.predict` only",
-    "electric_field": r"Unknown keyword `electric_field` of .*known to `lrpot\.predict` only",
-    "fragments": r"Unknown keyword `fragments` of .*known to `lrpot\.predict` only",
+    "field": r"Unknown keyword `field` .* `lrpot\.fit` only",
+    "electric_field": r"Unknown keyword `electric_field` .* `lrpot\.fit` only",
+    "fragments": r"Unknown keyword `fragments` .* `lrpot\.fit` only",
     "species": "Unknown keyword `species` of ",
     "new_box": r"Unknown keyword `new_box` of .*Did you mean `box`\?",
 }
