@@ -118,5 +118,5 @@ def test_a_file_brings_them_back(tmp_path, settings):
     "wrong", [{"message_layers": -1}, {"message_channels": 0}, {"charge_message_layers": -1}]
 )
 def test_impossible_sizes_are_refused(wrong):
-    with pytest.raises(lrpot.InputError, match="Messages need layers and channels"):
+    with pytest.raises(lrpot.InputError, match=f"`{next(iter(wrong))}` must be at least"):
         lrpot.hdnnp_4g(("C",), key=jax.random.key(0), **{"message_layers": 1, **wrong})

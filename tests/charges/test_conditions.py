@@ -208,5 +208,5 @@ def test_potentials_say_what_they_cannot_feel():
         lrpot.predict(potential_of(lrpot.hdnnp_2g), MOLECULE)
     with pytest.raises(InputError, match="equilibrates no charges"):
         lrpot.predict(potential_of(lrpot.hdnnp_3g), SPLIT)
-    with pytest.raises(InputError, match="not to molecular dynamics yet"):
+    with pytest.raises(InputError, match="which molecular dynamics cannot use"):
         md.run(potential_of(lrpot.cent), MOLECULE, steps=1, key=jax.random.key(0))

@@ -635,8 +635,14 @@ def _pair_at(distance):
 
 
 @pytest.mark.parametrize(
-    "options", [{"angular_cutoff": 7.0}, {"angular_cutoff": 0.0}, {"spacing": 0.0}, {"shells": 0}]
+    ("options", "message"),
+    [
+        ({"angular_cutoff": 7.0}, "A default set needs 0 < angular_cutoff <= cutoff"),
+        ({"angular_cutoff": 0.0}, "`angular_cutoff` must be at least 0.1"),
+        ({"spacing": 0.0}, "`spacing` must be at least 0.001"),
+        ({"shells": 0}, "`shells` must be at least 1"),
+    ],
 )
-def test_default_set_refuses_shells_that_do_not_fit(options):
-    with pytest.raises(InputError, match="A default set needs 0 < angular_cutoff <= cutoff"):
+def test_default_set_refuses_shells_that_do_not_fit(options, message):
+    with pytest.raises(InputError, match=message):
         default_acsf(("H",), cutoff=6.0, **options)
