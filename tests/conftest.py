@@ -1,16 +1,18 @@
 """Float64, no silent broadcasting, and shapes checked on every call (see pyproject.toml)."""
 
+import atexit
 import ctypes
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
 import equinox as eqx
 import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import lrpot
 from lrpot.descriptors import default_acsf
@@ -24,6 +26,16 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0" + _OLD * " --xla_cpu_use_fusion_emitters=false",
 )
 os.environ["LRPOT_CACHE"] = "off"  # the command line would keep code in the user's home
+# One folder of compiled code for the workers of a run, which inherit it, and the processes that
+# they start: most of what one of them compiles is compiled by others as well.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="lrpot-compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -40,23 +52,6 @@ def room_for_compiled_code():
     if maps.exists() and len(maps.read_bytes().splitlines()) > MAPPINGS:
         jax.clear_caches()
         gc.collect()
-
-
-@pytest.fixture(scope="session")
-def kept_compilations(tmp_path_factory):
-    """The folder of compiled code, for what compiles the same things anew in every call."""
-    names = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    for settings in (names, before):
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if settings is names:
-            yield names["jax_compilation_cache_dir"]
 
 
 @pytest.fixture(scope="session")

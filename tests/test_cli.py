@@ -19,8 +19,6 @@ from lrpot.data import read_structures
 from lrpot.descriptors import default_acsf
 from lrpot.training import evaluate_structures
 
-pytestmark = pytest.mark.usefixtures("kept_compilations")
-
 FRAME = """3
 Properties=species:S:1:pos:R:3:forces:R:3:charge:R:1 energy={energy} total_charge={charge}
 O 0.0 0.0 {shift}  0.1 0.2 0.3  {oxygen}

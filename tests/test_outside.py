@@ -12,10 +12,9 @@ from lrpot import cli
 from lrpot.cli.common import console
 from lrpot.descriptors import default_acsf
 
-pytestmark = [
-    pytest.mark.usefixtures("kept_compilations"),
-    pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full"),
-]
+pytestmark = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="needs a disk that is always full"
+)
 
 FRAME = """3
 Properties=species:S:1:pos:R:3:forces:R:3 energy={energy}

@@ -12,8 +12,6 @@ import lrpot
 from lrpot import md
 from lrpot.environment import environment_from_shifts
 
-pytestmark = pytest.mark.usefixtures("kept_compilations")
-
 SHORT = {"steps": 12, "record_every": 3}
 
 
@@ -26,7 +24,11 @@ def frames(folder):
 
 def test_a_limit_of_temperature_and_one_of_drift(local, ion, simulate, tmp_path):
     with pytest.raises(lrpot.InputError, match=r"start make \d+ K, and the limit is 1 K"):
-        simulate(local, ion, limits=md.Limits(temperature=1.0), folder=tmp_path / "hot", **SHORT)
+        simulate(local, ion, limits=md.Limits(temperature=1.0), folder=tmp_path / "start", **SHORT)
+    assert (tmp_path / "start" / "trajectory.xyz").read_text() == ""
+    rest = {**SHORT, "velocities": np.zeros((4, 3))}
+    with pytest.raises(lrpot.InputError, match=r"exploded after 3 steps: .* \(the limit is 1 K"):
+        simulate(local, ion, limits=md.Limits(temperature=1.0), folder=tmp_path / "hot", **rest)
     assert len(frames(tmp_path / "hot")) == 1
     with pytest.raises(lrpot.InputError, match=r"conserved energy has changed by .* is 1e-09"):
         simulate(local, ion, limits=md.Limits(drift=1e-9), folder=tmp_path / "drift", **SHORT)

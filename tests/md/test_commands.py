@@ -13,8 +13,6 @@ import lrpot
 from lrpot import cli
 from lrpot.units import FEMTOSECOND
 
-pytestmark = pytest.mark.usefixtures("kept_compilations")
-
 MASSES = np.array([15.999, 2.014, 2.014, 15.999])
 VELOCITIES = np.array([[0.0, 0, 0], [0.01, -0.02, 0.0], [0.0, 0.015, 0.02], [0.002, 0.0, -0.004]])
 MD = ("md", "2g.lrpot", "start.xyz", "--record-every", "2")

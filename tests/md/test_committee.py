@@ -10,8 +10,6 @@ import pytest
 import lrpot
 from lrpot import md
 
-pytestmark = pytest.mark.usefixtures("kept_compilations")
-
 FACTORS = {"energy": 2.0, "forces": 3.0, "charges": 5.0}
 
 

@@ -8,8 +8,6 @@ import lrpot
 from lrpot import md
 from lrpot.units import BAR
 
-pytestmark = pytest.mark.usefixtures("kept_compilations")
-
 evaluate = jax.jit(lrpot.evaluate, static_argnames=("forces", "stress"))
 BREATHING = {"ensemble": "npt", "temperature": 500.0, "damping": 50.0}
 

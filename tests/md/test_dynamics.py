@@ -12,8 +12,6 @@ from lrpot import md
 from lrpot.md import simulation
 from lrpot.units import BOLTZMANN, FEMTOSECOND
 
-pytestmark = pytest.mark.usefixtures("kept_compilations")
-
 ION = lrpot.System(
     [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [0.1, 0.3, 2.4]], [8, 1, 1, 8], total_charge=1.0
 )

@@ -22,8 +22,6 @@ from lrpot import md
 from lrpot.md.constraints import constrain, fixed_of
 from lrpot.units import BOLTZMANN, FEMTOSECOND
 
-pytestmark = pytest.mark.usefixtures("kept_compilations")
-
 FIXED = np.array([[True, True, True], [False, False, True], [False] * 3, [False] * 3])
 """An atom and a component; eight components of four atoms are free."""
 

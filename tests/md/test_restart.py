@@ -16,8 +16,6 @@ import safetensors.numpy
 import lrpot
 from lrpot.checkpoint import FILE, read_notes
 
-pytestmark = pytest.mark.usefixtures("kept_compilations")
-
 FILES = ("trajectory.xyz", "trajectory.nc", "log.csv")
 
 SHORT = {

@@ -17,8 +17,6 @@ from lrpot.cli.common import structure_of
 from lrpot.md.start import parse_masses
 from lrpot.units import BOLTZMANN, FEMTOSECOND
 
-pytestmark = pytest.mark.usefixtures("kept_compilations")
-
 
 @pytest.fixture
 def water():

@@ -18,11 +18,6 @@ NUMBERS = np.array([8, 1, 1, 8, 1])
 HARDNESS = {"H": 13.0, "O": 8.0}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(kept_compilations):
-    """Every `fit` compiles its steps anew, and many are the same."""
-
-
 def build(recipe, key=0, **settings):
     """A tiny potential of any recipe."""
     descriptor = default_acsf(ELEMENTS, cutoff=3.0, spacing=1.1, shells=1, zetas=(1.0,))

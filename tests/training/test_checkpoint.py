@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -69,21 +68,15 @@ lrpot.save(sys.argv[2], found.potential)
 
 
 @pytest.fixture(scope="module")
-def training(tmp_path_factory, kept_compilations):
+def training(tmp_path_factory):
     """A function that starts the training above in a process of its own."""
     folder = tmp_path_factory.mktemp("training")
     script = folder / "train.py"
     script.write_text(TRAINING)
-    environment = dict(
-        os.environ,
-        JAX_COMPILATION_CACHE_DIR=kept_compilations,
-        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
-        JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
-    )
 
     def start(checkpoints, result, optimiser):
         command = [sys.executable, str(script), str(checkpoints), str(folder / result), optimiser]
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE)
         return process, folder / result
 
     return start
