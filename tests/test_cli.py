@@ -164,10 +164,11 @@ def test_what_of_a_file_is_used_is_printed_and_written(run, folder):
     )
     assert "Not used: column `force` (nearest known: `forces`)." in output
     assert "`--key forces=force` on the command line" in output
-    usage = json.loads((folder / "out" / "force.json").read_text())["usage"]
-    assert [(one["name"], one["nearest"], one["missed"]) for one in usage["lost"]] == [
+    report = json.loads((folder / "out" / "force.json").read_text())
+    assert [(one["name"], one["nearest"], one["missed"]) for one in report["usage"]["lost"]] == [
         ("force", "forces", 8)
     ]
+    assert "labels under other names" in [one["kind"] for one in report["findings"]]
     status, output, _ = run("check", "force.xyz", "--key", "forces=force")
     assert "forces from column `force`" in output
     assert "Not used" not in output

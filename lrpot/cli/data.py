@@ -44,7 +44,7 @@ def check(
     settings: dict[str, Any] = dict(keys=keys_of(keys), format=format, ignore=ignore)
     contents = read_data(data, charge_tolerance=float("inf"), **settings)
     show_usage(contents.usage)
-    report = check_data(contents.structures, contents.problems)
+    report = check_data(contents.structures, contents.problems, usage=contents.usage)
     for table in report_tables(report, show=show):
         console.print(table)
     if json is not None:

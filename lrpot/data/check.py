@@ -14,6 +14,7 @@ from lrpot.data.plausibility import closest_contacts, implausible
 from lrpot.data.repeats import distances_of, repeated
 from lrpot.data.steps import steps_between
 from lrpot.data.structures import LABELS, Problem, Structure
+from lrpot.data.usage import Usage
 from lrpot.elements import SYMBOLS
 
 ATOMS_OVERLAP = 0.5
@@ -54,6 +55,7 @@ def check_data(
     structures: Sequence[Structure],
     problems: Sequence[Problem] = (),
     *,
+    usage: Usage | None = None,
     limits: Limits | None = None,
 ) -> Report:
     """Look a data set over.
@@ -70,6 +72,8 @@ def check_data(
     Args:
         structures: The data.
         problems: What could not be read, from `lrpot.data.read_readable`.
+        usage: What of the file was used, from `lrpot.data.read_data`; labels under other names are
+            findings then.
         limits: What is reported from where on.
     """
     limits = limits or Limits()
@@ -80,6 +84,7 @@ def check_data(
     same = {other for one in repeats for name, _ in one.cases for other in name.split(" = ")[1:]}
     findings = [
         _unreadable(problems),
+        *([] if usage is None else [usage.as_finding()]),
         _missing(structures),
         *uninformative(structures, len(same)),
         *implausible(structures, contacts, steps),

@@ -1,8 +1,10 @@
 """What of a file is used as what: the report of `check`, `train`, `evaluate` and `convert`."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
+from lrpot.data.findings import Finding
 from lrpot.system import CONDITIONS
 
 _SHOWN = 12
@@ -82,7 +84,16 @@ class Usage:
 
     def complaint(self) -> str:
         """What is lost in silence if nothing is done, and what to do; empty if nothing is."""
-        return " ".join(self._complaint(one) for one in self.lost)
+        if not self.lost:
+            return ""
+        return f"{'; '.join(self._fact(one) for one in self.lost)}: {_remedy(self.lost)}"
+
+    def as_finding(self) -> Finding:
+        """What is lost in silence, as `check_data` reports it."""
+        cases = [(f"{one.kind} `{one.name}`", self._fact(one)) for one in self.lost]
+        remedy = _remedy(self.lost) if self.lost else ""
+        meaning = f"Look like labels, and are not read: {remedy}"
+        return Finding("labels under other names", meaning, cases)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values, fit for JSON."""
@@ -95,37 +106,51 @@ class Usage:
         near = f" (nearest known: `{one.nearest}`)" if one.nearest else ""
         return f"{one.kind} `{one.name}`{self._of(one.count)}{near}"
 
-    def _complaint(self, one: Unused) -> str:
+    def _fact(self, one: Unused) -> str:
         lacking = f" and no `{one.nearest}`"
         if one.name == "forces":
             lacking = " in another shape than that of forces"
         elif one.nearest == "total_charge":
             lacking += ", and count as neutral"
-        return (
-            f"{one.missed} of {self.count} structures have the {one.kind} `{one.name}`{lacking}: "
-            f"{_remedy(one)}"
-        )
+        return f"{one.missed} of {self.count} structures have the {one.kind} `{one.name}`{lacking}"
 
 
-def _remedy(one: Unused) -> str:
-    if one.nearest in CONDITIONS:
-        rename = "files cannot hold it yet, and `lrpot.System` takes it in Python"
-    elif one.name == "forces":
-        rename = "write it as a column, with three numbers for each atom"
-    elif one.nearest in ("Lattice", "pbc"):
-        rename = f"write it as `{one.nearest}`"
-    elif one.name == UNNAMED:
-        rename = (
-            'name the columns in the header, as in `Properties="species:S:1:pos:R:3:forces:R:3"`'
+def _remedy(lost: Sequence[Unused]) -> str:
+    """What to do about all of them, in one sentence."""
+    it = "it" if len(lost) == 1 else "them"
+    renamed, others = {}, []
+    for one in lost:
+        other = _other_remedy(one)
+        if other is None:
+            renamed.setdefault(one.nearest, one.name)
+        elif len(lost) == 1:
+            others.append(other)
+        else:
+            others.append(f"`{one.name}`: {other}")
+    ways = []
+    if renamed:
+        entries = ", ".join(f'`{label} = "{name}"`' for label, name in renamed.items())
+        arguments = ", ".join(f'{label}="{name}"' for label, name in renamed.items())
+        options = " ".join(f"--key {label}={name}" for label, name in renamed.items())
+        ways.append(
+            f"name {it} with {entries} in `[data.keys]` (`Keys({arguments})` in Python, "
+            f"`{options}` on the command line)"
         )
-    else:
-        rename = (
-            f'name it with `{one.nearest} = "{one.name}"` in `[data.keys]` '
-            f'(`Keys({one.nearest}="{one.name}")` in Python, `--key {one.nearest}={one.name}` on '
-            "the command line)"
-        )
-    ignore = f'`ignore = ["{one.name}"]` in `[data]`'
+    names = ", ".join(f'"{one.name}"' for one in lost)
     return (
-        f"{rename}, or leave it out with {ignore} (`ignore=` in Python, `--ignore` on the command "
-        "line)."
+        f"{'; '.join(ways + others)}, or leave {it} out with `ignore = [{names}]` in `[data]` "
+        "(`ignore=` in Python, `--ignore` on the command line)."
     )
+
+
+def _other_remedy(one: Unused) -> str | None:
+    """What to do about a name that cannot be given in `Keys`."""
+    if one.nearest in CONDITIONS:
+        return "files cannot hold it yet, and `lrpot.System` takes it in Python"
+    if one.name == "forces":
+        return "write it as a column, with three numbers for each atom"
+    if one.nearest in ("Lattice", "pbc"):
+        return f"write it as `{one.nearest}`"
+    if one.name == UNNAMED:
+        return 'name the columns in the header, as in `Properties="species:S:1:pos:R:3:forces:R:3"`'
+    return None

@@ -10,7 +10,7 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from lrpot import InputError
-from lrpot.data import Keys, Used, read_data, read_readable, read_structures
+from lrpot.data import Keys, Used, check_data, read_data, read_readable, read_structures
 from lrpot.errors import InputWarning
 
 POSITIONS = [[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]]
@@ -269,6 +269,31 @@ def test_labels_in_the_rows_of_a_database_are_read(tmp_path, name):
     assert [one.name for one in contents.usage.unused] == ["source"]
 
 
+def test_labels_under_other_names_are_findings_with_one_remedy_for_all(write):
+    path = write(with_forces("force").replace("energy=", "ref_energy="))
+    contents = read_data(path)
+    assert lost(contents.usage) == {"ref_energy": "energy", "force": "forces"}
+    report = check_data(contents.structures, usage=contents.usage)
+    (found,) = [one for one in report.findings if one.kind == "labels under other names"]
+    assert found.cases == [
+        ("key `ref_energy`", "1 of 1 structures have the key `ref_energy` and no `energy`"),
+        ("column `force`", "1 of 1 structures have the column `force` and no `forces`"),
+    ]
+    remedy = (
+        'name them with `energy = "ref_energy"`, `forces = "force"` in `[data.keys]` '
+        '(`Keys(energy="ref_energy", forces="force")` in Python, `--key energy=ref_energy '
+        "--key forces=force` on the command line), or leave them out with `ignore = "
+        '["ref_energy", "force"]` in `[data]`'
+    )
+    assert remedy in found.meaning
+    assert remedy in contents.usage.complaint()
+    keys = Keys(energy="ref_energy", forces="force")
+    usage = read_data(path, keys=keys).usage
+    assert usage.complaint() == ""
+    kinds = [one.kind for one in check_data(contents.structures, usage=usage).findings]
+    assert "labels under other names" not in kinds
+
+
 def test_labels_in_the_pairs_and_data_of_a_database_are_read(tmp_path):
     path = tmp_path / "set.db"
     database(path, data={"ref_forces": np.array(FORCES), "charge": -1}, ref_energy=-5.5)
@@ -288,8 +313,12 @@ def test_a_field_in_a_file_and_forces_of_a_wrong_shape_are_told(write):
         structures = read_structures(path)
     assert structures[0].forces is None
     words = str(told[0].message)
-    assert "`electric_field` and no `field`: files cannot hold it yet" in words
-    assert "the key `forces` in another shape than that of forces: write it as a column" in words
+    assert (
+        "`electric_field` and no `field`; 1 of 1 structures have the key `forces` in ano" in words
+    )
+    assert "`electric_field`: files cannot hold it yet" in words
+    assert "`forces`: write it as a column" in words
+    assert 'leave them out with `ignore = ["electric_field", "forces"]` in `[data]`' in words
     assert read_data(path, ignore=["electric_field", "forces"]).usage.lost == ()
 
 
