@@ -147,7 +147,7 @@ def fit(
     seed = convert(Seed, seed, "`seed`")
     members = potential.members if isinstance(potential, Committee) else (potential,)
     stages = default_stages(potential, train) if stages is None else tuple(stages)
-    check_stages(stages, potential, train)
+    check_stages(stages, potential, train, validated=bool(validation))
     shared = find_devices(devices)
     folder = None if folder is None else Path(folder)
     if folder is not None and writes():

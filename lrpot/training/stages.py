@@ -70,7 +70,8 @@ class Stage:
         averaging: Decay of the running average of the parameters, which is what is validated
             and returned; 0 for no average.
         patience: Epochs without improvement on the validation set before the stage ends; 0 to
-            run all epochs. The best parameters are returned in either case.
+            run all epochs, and 0 without such a set. The best parameters are returned in either
+            case.
         learning_rate, weight_decay, clip: Of `adam`, see `lrpot.training.adam.Adam`.
         kalman: Of `kalman`, see `lrpot.training.kalman.Kalman`.
     """
@@ -213,15 +214,31 @@ def default_stages(
 
 
 def check_stages(
-    stages: Sequence[Stage], potential: Potential | Committee, structures: Sequence[Structure]
+    stages: Sequence[Stage],
+    potential: Potential | Committee,
+    structures: Sequence[Structure],
+    *,
+    validated: bool,
 ) -> None:
-    """Raise `InputError` unless the potential can learn what the stages ask for from the data."""
+    """Raise `InputError` unless the potential can learn what the stages ask for from the data.
+
+    Args:
+        stages: All of them.
+        potential: That is to be trained.
+        structures: To train on.
+        validated: Whether there are others to validate on.
+    """
     if not stages:
         raise InputError("There are no stages to train.")
     names = [stage.name for stage in stages]
     if len(set(names)) < len(names):
         raise InputError(f"Every stage needs a name of its own, got {names}.")
     for stage in stages:
+        if stage.patience and not validated:
+            raise InputError(
+                f"Stage `{stage.name}` is to end after {stage.patience} epochs without improvement "
+                "on the validation data, but there are none. Give some, or set `patience` to 0."
+            )
         wanted = [label for label in LABELS if getattr(stage.weights, label)]
         for label in wanted:
             if all(getattr(one, label) is None for one in structures):

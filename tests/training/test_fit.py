@@ -396,8 +396,13 @@ def test_errors_that_are_not_finite_name_the_stage(tiny, molecules):
         ),
         ("hdnnp_4g", (), "There are no stages"),
         ("hdnnp_4g", (joint_stage(), joint_stage()), "Every stage needs a name of its own"),
+        (
+            "hdnnp_2g",
+            (energy_stage(epochs=2, patience=1),),
+            "Stage `energies` is to end after 1 epochs .* validation data, but there are none",
+        ),
     ],
-    ids=["2G on charges", "2G charge model", "missing label", "no stage", "same names"],
+    ids=["2G on charges", "2G charge model", "missing label", "no stage", "same names", "patience"],
 )
 def test_stages_that_cannot_work_are_refused(tiny, molecules, recipe, stages, message):
     with pytest.raises(lrpot.InputError, match=message):
