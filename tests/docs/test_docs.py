@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 import typer
 
@@ -70,6 +71,20 @@ def test_python_runs_from_top_to_bottom(page, clone):
     names = {"__name__": page.stem}
     for line, code in blocks(page, "python"):
         exec(compile("\n" * line + code, str(page), "exec"), names)
+
+
+def test_the_loop_of_jax_md_makes_a_list_that_overflows_anew(clone):
+    """With room for too few neighbours it ends where it ends with enough."""
+    start = "done, room = 0, 0\n"
+    ends = {}
+    for before in ("", "neighbors = neighbor_fn.allocate(1.6 * system.positions)\n"):
+        names = {"__name__": "readme"}
+        for _, code in blocks(ROOT / "README.md", "python"):
+            exec(compile(code.replace(start, before + start), "README.md", "exec"), names)
+            if start in code:
+                break
+        ends[names["room"] > 0] = names["state"].position
+    np.testing.assert_allclose(ends[True], ends[False], atol=1e-10)
 
 
 @having("toml")
