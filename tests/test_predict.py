@@ -148,23 +148,35 @@ def test_a_prediction_without_flags_passes(local):
     check_prediction(evaluate(local, WATER, local.neighbors(WATER), forces=False))
 
 
-def test_crystals_with_other_numbers_of_neighbours_share_what_is_compiled(local, monkeypatch):
-    shapes = []
+@pytest.fixture
+def shapes(monkeypatch):
+    """Shapes of neighbours and waves that `predict` is compiled for."""
+    found = []
 
     def traced(potential, system, neighbors, **settings):
-        shapes.append(neighbors.index.shape)
+        found.append([leaf.shape for leaf in jax.tree.leaves(neighbors)])
         return lrpot.evaluate(potential, system, neighbors, **settings)
 
     monkeypatch.setattr(sys.modules["lrpot.predict"], "_compiled", eqx.filter_jit(traced))
+    return found
+
+
+@pytest.mark.parametrize("recipe", ["2G", "4G"])
+def test_crystals_with_other_numbers_of_neighbours_and_waves_share_what_is_compiled(
+    recipe, charged, local, shapes
+):
+    potential = local if recipe == "2G" else charged
     rng, exact = np.random.default_rng(0), set()
     grid = np.stack(np.meshgrid(*[[0.0, 0.5]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    for _ in range(6):
-        positions = 5.2 * (grid + 0.04 * rng.normal(size=grid.shape))
-        system = System(positions, [8, 1] * 4, cell=5.2 * np.eye(3))
-        neighbors = local.neighbors(system)
-        exact.add(neighbors.index.shape[1])
-        found = predict(local, system).energy
-    expected = evaluate(local, system, neighbors, forces=False, stress=False).energy
+    for length in (5.22, 5.23, 5.24, 5.25, 5.255, 5.26):
+        positions = length * (grid + 0.06 * rng.normal(size=grid.shape))
+        system = System(positions, [8, 1] * 4, cell=length * np.eye(3))
+        neighbors = potential.neighbors(system)
+        exact.add((neighbors.index.shape[1], neighbors.n_waves))
+        found = predict(potential, system).energy
+    expected = evaluate(potential, system, neighbors, forces=False, stress=False).energy
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert len(exact) > 1
+    slots, waves = (len(set(numbers)) for numbers in zip(*exact, strict=True))
+    assert slots > 1
+    assert waves > 1 or recipe == "2G"
     assert len(shapes) == 1
