@@ -4,6 +4,7 @@ import dataclasses
 import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ import lrpot
 from lrpot.data import Structure
 from lrpot.data.repeats import count_distinct
 from lrpot.errors import InputWarning, NonFiniteUpdateError
-from lrpot.training import energy_stage, fit
+from lrpot.training import charge_stage, energy_stage, evaluate_structures, fit
 from lrpot.training.sufficiency import warn_of_data, warn_of_validation
 
 LABELS = ("energy", "forces", "charges")
@@ -79,6 +80,41 @@ def test_labels_that_do_not_vary_are_told(molecules):
     assert "Structures of the same composition all have the same energy" in energy
     assert "All values of `forces` are 0 in the training data" in forces
     assert "The charges of H (all 0.4 e), O (all -0.8 e) do not vary" in charges
+
+
+def of_a_force_field(seeds, distortion):
+    """Distorted water molecules of harmonic bonds and angles, with the charges of SPC."""
+
+    def energy(positions):
+        arms = positions[1:] - positions[:1]
+        lengths = jnp.linalg.norm(arms, axis=1)
+        cosine = arms[0] @ arms[1] / lengths.prod()
+        return 24.0 * jnp.sum((lengths - 1.0) ** 2) + 2.0 * (cosine + 1 / 3) ** 2
+
+    labels = jax.jit(jax.value_and_grad(energy))
+    relaxed = np.array([[0, 0, 0], [1, 0, 0], [-1 / 3, np.sqrt(8) / 3, 0]])
+    for seed in seeds:
+        positions = relaxed + distortion * np.random.default_rng(seed).normal(size=(3, 3))
+        value, slope = labels(positions)
+        yield Structure(
+            lrpot.System(positions, np.array([8, 1, 1])),
+            energy=np.asarray(value),
+            forces=-np.asarray(slope),
+            charges=np.array([-0.82, 0.41, 0.41]),
+        )
+
+
+@pytest.mark.filterwarnings("ignore:The charges of")
+def test_charges_of_a_force_field_do_not_spoil_the_forces():
+    """They do not vary, and what training leaves of a variation is no input of networks."""
+    train, test = (list(of_a_force_field(seeds, 0.08)) for seeds in (range(40), range(40, 50)))
+    potential = lrpot.hdnnp_4g(("H", "O"), cutoff=3.0, hidden=(8,), key=jax.random.key(0))
+    stages = charge_stage(epochs=30), energy_stage(epochs=200, batch_size=5)
+    found = fit(potential, train, stages=stages, progress=False).potential
+    errors = evaluate_structures(found, test).total
+    assert errors["charges"].rmse < 1e-3
+    sizes = np.concatenate([one.forces.ravel() for one in test])
+    assert errors["forces"].rmse < 0.1 * np.sqrt(np.mean(sizes**2))
 
 
 def test_structures_without_any_difference_in_surroundings_are_refused():
