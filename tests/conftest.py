@@ -19,12 +19,14 @@ from lrpot.descriptors import default_acsf
 
 # What is compiled here runs for milliseconds, and compiling it well takes half of all time. Before
 # JAX looks at them, and for the processes that tests start as well. XLA aborts the process at a
-# flag that it does not know, as newer versions do not know the second.
-_OLD = tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11)
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0" + _OLD * " --xla_cpu_use_fusion_emitters=false",
-)
+# flag that it does not know, so that each is for the versions that are known to have it.
+_VERSION = tuple(map(int, metadata.version("jaxlib").split(".")[:2]))
+_FLAGS = {
+    "--xla_backend_optimization_level=0": True,
+    "--xla_cpu_parallel_codegen_split_count=1": _VERSION < (0, 13),
+    "--xla_cpu_use_fusion_emitters=false": _VERSION < (0, 11),
+}
+os.environ.setdefault("XLA_FLAGS", " ".join(flag for flag, known in _FLAGS.items() if known))
 os.environ["LRPOT_CACHE"] = "off"  # the command line would keep code in the user's home
 # One folder of compiled code for the workers of a run, which inherit it, and the processes that
 # they start: most of what one of them compiles is compiled by others as well.

@@ -168,15 +168,10 @@ def test_messages_are_trained_by_adam(tiny, molecules, switch, optimisers, label
     outcome = quietly(potential, molecules, stages=stages)
     errors = [row["train"][label] for row in outcome.history if row["stage"] == name]
     assert errors[-1] < 0.8 * errors[0]
-
-
-def test_messages_see_scaled_charges(tiny, molecules):
-    potential = tiny.potential("hdnnp_4g", message_layers=1, message_channels=4)
-    stages = [dataclasses.replace(one, epochs=1) for one in default_stages(potential, molecules)]
-    outcome = quietly(potential, molecules, stages=stages)
-    new, old = (one.terms["messages"] for one in (outcome.potential, potential))
-    assert not np.allclose(new.charge_scaling.offset, old.charge_scaling.offset)
-    assert new.scale != old.scale
+    if "messages" in potential.terms:  # they see scaled charges
+        new, old = (one.terms["messages"] for one in (outcome.potential, potential))
+        assert not np.allclose(new.charge_scaling.offset, old.charge_scaling.offset)
+        assert new.scale != old.scale
 
 
 @pytest.mark.parametrize("recipe", ["hdnnp_3g", "hdnnp_4g", "cent"])
