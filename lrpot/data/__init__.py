@@ -9,6 +9,7 @@ from lrpot.data.reading import (
     read_data,
     read_readable,
     read_structures,
+    refuse_losses,
     refuse_problems,
 )
 from lrpot.data.repair import write_usable
@@ -44,6 +45,7 @@ __all__ = [
     "read_data",
     "read_readable",
     "read_structures",
+    "refuse_losses",
     "refuse_problems",
     "system_from_atoms",
     "total_charge_of",

@@ -164,6 +164,12 @@ def refuse_problems(path: str | Path, problems: Sequence[Problem], *, shown: int
     )
 
 
+def refuse_losses(usage: Usage) -> None:
+    """Raise an `InputError` if there are labels under other names that nobody named or ignored."""
+    if usage.lost:
+        raise InputError(f"{usage.path}: {usage.complaint()}")
+
+
 def _warn(usage: Usage) -> None:
     if usage.lost:
         warnings.warn(f"{usage.path}: {usage.complaint()}", InputWarning, stacklevel=3)

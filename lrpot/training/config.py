@@ -11,7 +11,15 @@ import numpy as np
 
 from lrpot.committee import Committee
 from lrpot.config import Limits, Seed, arguments_of, check_fields, read_toml
-from lrpot.data import Contents, Keys, Structure, Usage, read_data, refuse_problems
+from lrpot.data import (
+    Contents,
+    Keys,
+    Structure,
+    Usage,
+    read_data,
+    refuse_losses,
+    refuse_problems,
+)
 from lrpot.data.structures import CHARGE_TOLERANCE
 from lrpot.descriptors import default_acsf
 from lrpot.elements import SYMBOLS
@@ -243,7 +251,6 @@ def _read(path: Path, settings: TrainSettings) -> Contents:
         format=settings.data.format,
         ignore=settings.data.ignore,
     )
-    if contents.usage.lost:
-        raise InputError(f"{path}: {contents.usage.complaint()}")
+    refuse_losses(contents.usage)
     refuse_problems(path, contents.problems)
     return contents

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from lrpot.data import Keys, read_data, refuse_problems
+from lrpot.data import Keys, read_data, refuse_losses, refuse_problems
 from lrpot.data import write_structures as write_xyz
 from lrpot.errors import InputError
 from lrpot.interop.n2p2.export import write_potential
@@ -50,8 +50,8 @@ def convert(
         missing, and which the target has no room for.
 
     Raises:
-        InputError: If the source cannot be read or the target not be written, or an argument is
-            of no use for this source.
+        InputError: If the source cannot be read or the target not be written, labels have other
+            names and are neither named nor ignored, or an argument is of no use for this source.
     """
     source, target = Path(source), Path(target)
     units: dict[str, Any] = dict(length=length, energy=energy)
@@ -102,6 +102,7 @@ def _convert_structures(
 ) -> str:
     """Structures under the names of their file to extended XYZ or `input.data`."""
     contents = read_data(source, **names)
+    refuse_losses(contents.usage)
     refuse_problems(source, contents.problems)
     structures, said = contents.structures, contents.usage.lines()
     if {".xyz", ".extxyz"} & {suffix.lower() for suffix in target.suffixes[-2:]}:

@@ -32,9 +32,18 @@ def source(tmp_path):
     return write
 
 
-def test_labels_of_another_name_are_told_and_become_no_zeros(source, tmp_path):
+@pytest.mark.parametrize("target", ["input.data", "target.xyz"])
+def test_labels_of_another_name_are_named_or_ignored(source, tmp_path, target):
+    path, target = source(energy="REF_energy", forces="REF_forces"), tmp_path / target
+    remedy = "--key energy=REF_energy --key forces=REF_forces"
+    with pytest.raises(InputError, match=f"the key `REF_energy` and no `energy`.*{remedy}"):
+        convert(path, target)
+    assert not target.exists()
+
+
+def test_labels_that_are_missing_are_told_and_become_no_zeros(source, tmp_path):
     path, target = source(energy="REF_energy", forces="REF_forces"), tmp_path / "input.data"
-    said = convert(path, target)
+    said = convert(path, target, ignore=["REF_energy", "REF_forces"])
     assert "Not used: key `REF_energy` (nearest known: `energy`)" in said
     for label in ("energy", "forces", "charges"):
         assert f"2 of 2 structures have no {label}: zeros are written" in said
