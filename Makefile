@@ -20,7 +20,7 @@ test: lint  ## lint, format, types and all tests but the slow ones
 
 test-oldest: $(OLDEST)/.installed  ## what rests most on other packages, with the oldest of them
 	$(OLDEST)/bin/lrpot info --versions
-	$(OLDEST)/bin/pytest -n auto --dist loadfile --max-worker-restart 0 \
+	$(OLDEST)/bin/pytest -n auto --dist loadfile --max-worker-restart 0 -m "not slow and not variant" \
 		tests/contract tests/interop tests/training tests/test_quickstart.py tests/test_versions.py
 
 lint: $(VENV)/.installed-test

@@ -251,8 +251,13 @@ def test_iterations_hardly_depend_on_size_and_shape_of_the_cell(lengths):
 
 @pytest.mark.parametrize(
     ("rough", "times"),
-    [(1e-2, 1.0), (0.3, 1.0), (1e-9, 1.0), (1e-2, 9.0), (1e-2, -9.0)],
-    ids=["rough", "very rough", "no double", "misleading", "not positive definite"],
+    [
+        pytest.param(1e-2, 1.0, id="rough"),
+        pytest.param(0.3, 1.0, id="very rough", marks=pytest.mark.slow),
+        pytest.param(1e-9, 1.0, id="no double", marks=pytest.mark.slow),
+        pytest.param(1e-2, 9.0, id="misleading"),
+        pytest.param(1e-2, -9.0, id="not positive definite"),
+    ],
 )
 def test_a_rough_mesh_beside_the_true_one_changes_the_cost_alone(rough, times, monkeypatch):
     monkeypatch.setattr("lrpot.electrostatics.coulomb.ROUGH", rough)

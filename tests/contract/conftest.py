@@ -201,7 +201,12 @@ def contract():
     return Contract
 
 
-@pytest.fixture(scope="session", params=VARIANTS)
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(name, marks=[pytest.mark.variant] * (name not in MODELS)) for name in VARIANTS
+    ],
+)
 def potential(request):
     """Every model and cheap variants of it."""
     return build(request.param)

@@ -125,7 +125,7 @@ def test_grids_of_processors_and_accelerators_are_equal(monkeypatch):
     np.testing.assert_allclose(found[:, :, 0, 0, 0].sum(axis=1), charges.sum(axis=1), atol=1e-13)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("backend", ["cpu", pytest.param("gpu", marks=pytest.mark.slow)])
 def test_grids_have_derivatives_of_any_kind(monkeypatch, backend):
     # In blocks of three atoms, the last one incomplete, or of all.
     monkeypatch.setattr(grid, "ON_PROCESSORS", 3 * 4**3)

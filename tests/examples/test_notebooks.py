@@ -11,7 +11,16 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NOTEBOOKS = sorted((EXAMPLES / "notebooks").glob("*.ipynb"))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+LONG = ("3_water_with_ions", "4_slab_with_dopant", "5_runner_to_jax_md")  # about a minute each
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LONG), id=path.stem)
+        for path in NOTEBOOKS
+    ],
+)
 def test_notebook_runs(path, tmp_path, monkeypatch):
     # What a notebook writes stays here; the data and potentials it reads are beside it.
     (tmp_path / "benchmarks_4g").symlink_to(EXAMPLES / "benchmarks_4g")

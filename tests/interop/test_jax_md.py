@@ -329,7 +329,9 @@ def integrator(name):
     return start, *run(start, neighbors)
 
 
-@pytest.mark.parametrize("name", ["nve", "nvt", "npt", "langevin"])
+@pytest.mark.parametrize(
+    "name", ["nve", pytest.param("nvt", marks=pytest.mark.slow), "npt", "langevin"]
+)
 def test_integrators_of_jax_md_run(name):
     start, state, neighbors, before, after = integrator(name)
     assert not bool(neighbors.did_buffer_overflow)

@@ -151,7 +151,9 @@ def test_every_recipe_has_its_usual_stages(tiny, molecules, recipe, names):
     ("switch", "optimisers", "label"),
     [
         ("message_layers", ("kalman", "adam"), "forces"),
-        ("charge_message_layers", ("adam", "kalman"), "charges"),
+        pytest.param(
+            "charge_message_layers", ("adam", "kalman"), "charges", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_messages_are_trained_by_adam(tiny, molecules, switch, optimisers, label):

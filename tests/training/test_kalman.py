@@ -439,7 +439,7 @@ def test_decoupled_filters_train_too(tiny, molecules, coupling):
     "settings",
     [
         {"noise": 1.0, "noise_floor": 1e-4, "process_noise": 1e-3, "process_noise_floor": 1e-6},
-        {"forgetting": 0.95},
+        pytest.param({"forgetting": 0.95}, marks=pytest.mark.slow),
     ],
     ids=["standard", "fading memory"],
 )

@@ -51,6 +51,7 @@ def test_the_loss_falls_with_every_update(found):
     assert values[-1] < 0.1 * values[0]
 
 
+@pytest.mark.slow
 def test_how_many_structures_are_in_memory_at_once_does_not_matter(tiny, molecules, found):
     """24 structures, the last of 5 chunks with one of them only."""
     fewer = trained(tiny.potential("hdnnp_4g"), molecules, epochs=2, batch_size=5)
