@@ -221,14 +221,14 @@ def _describe(node: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
 def _rebuild(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
     if not isinstance(tree, dict):
         return tree
-    (kind,) = tree.keys() - {"fields"}
-    if kind == "class":
+    if tree.keys() == {"class", "fields"}:
         if tree["class"] not in _CLASSES_BY_NAME:
             raise ValueError(f"unknown part {tree['class']!r}")
         parts = {
             name: _rebuild(one, f"{path}.{name}", arrays) for name, one in tree["fields"].items()
         }
         return _made(_CLASSES_BY_NAME[tree["class"]], parts, path)
+    (kind,) = tree
     if kind == "array":
         array = arrays.pop(path.lstrip("."))
         shape, dtype = tree["array"]
@@ -239,7 +239,10 @@ def _rebuild(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
         return jnp.asarray(array)
     if kind == "dict":
         return {key: _rebuild(one, f"{path}.{key}", arrays) for key, one in tree["dict"].items()}
-    return tuple(_rebuild(one, f"{path}.{i}", arrays) for i, one in enumerate(tree["tuple"]))
+    members = tree["tuple"]
+    if not isinstance(members, list):
+        raise ValueError(f"`{path.lstrip('.')}` is {members!r} instead of a list")
+    return tuple(_rebuild(one, f"{path}.{i}", arrays) for i, one in enumerate(members))
 
 
 def _made(cls: type[eqx.Module], parts: dict[str, Any], path: str) -> eqx.Module:

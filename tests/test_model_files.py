@@ -359,6 +359,19 @@ def test_odd_headers_are_refused(change, message, content, path):
         load(path)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [{"tuple": ""}, {"tuple": {}}, {"tuple": [], "fields": {}}, {"tuple": [], "dict": {}}, {}],
+)
+def test_lists_that_are_none_are_refused(odd, content, path):
+    """An empty text or table counted as an empty list: nothing was frozen any more."""
+    parts = Parts(content)
+    parts.tree["fields"]["terms"]["dict"]["offsets"]["fields"]["frozen"] = odd
+    path.write_bytes(parts.content())
+    with pytest.raises(InputError, match="does not hold together"):
+        load(path)
+
+
 def test_two_potentials_of_different_kinds_are_no_committee(content, path):
     parts = Parts(content)
     parts.tree = {"class": "Committee", "fields": {"members": {"tuple": []}, "factors": {}}}
