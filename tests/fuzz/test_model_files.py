@@ -135,6 +135,15 @@ def equal(one, other):
     return one == other
 
 
+def of_today(potential):
+    """A description with what the first model files did not say: no exchange, a frozen scale."""
+    model = potential["fields"]["charge_model"]["fields"]
+    model.setdefault("exchange", None)
+    names = model["frozen"]["tuple"]
+    model["frozen"]["tuple"] = [*(name for name in names if name != "scale"), "scale"]
+    return potential
+
+
 @fuzz
 @given(data=st.data())
 def test_what_an_edited_file_says_is_loaded_or_refused(data, content, tmp_path_factory):
@@ -155,6 +164,6 @@ def test_what_an_edited_file_says_is_loaded_or_refused(data, content, tmp_path_f
     lrpot.save(again, potential)
     found, same = taken_apart(again.read_bytes())
     told = json.loads(header["__metadata__"]["potential"])
-    assert equal(json.loads(found["__metadata__"]["potential"]), told)
+    assert equal(json.loads(found["__metadata__"]["potential"]), of_today(told))
     assert len(same) == len(numbers)
     assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(potential))
