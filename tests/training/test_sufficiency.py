@@ -106,7 +106,7 @@ def of_a_force_field(seeds, distortion):
 
 @pytest.mark.filterwarnings("ignore:The charges of")
 def test_charges_of_a_force_field_do_not_spoil_the_forces():
-    """They do not vary, and what training leaves of a variation is no input of networks."""
+    """The input of the networks hardly varies; its scale is tested with `scale_charge_input`."""
     train, test = (list(of_a_force_field(seeds, 0.08)) for seeds in (range(40), range(40, 50)))
     potential = lrpot.hdnnp_4g(("H", "O"), cutoff=3.0, hidden=(8,), key=jax.random.key(0))
     stages = charge_stage(epochs=30), energy_stage(epochs=200, batch_size=5)
